@@ -1,0 +1,1 @@
+"""The six stages, the commands around the trained model, and the rooms they share."""

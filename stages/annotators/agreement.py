@@ -1,0 +1,32 @@
+"""How well an annotator agrees with people."""
+
+import polars as pl
+from sklearn.metrics import accuracy_score, cohen_kappa_score
+
+from stages.classes.names import normal
+
+
+def agreement(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFrame) -> dict[str, object]:
+    """Compare annotated categories with gold ones on the documents that have both, examples left out.
+
+    Case and spaces in category names are forgiven.
+
+    Returns:
+        `documents` (compared), and unless that is 0 `accuracy` and `kappa` (Cohen 1960; null where it is
+        undefined because both give one and the same category throughout).
+    """
+    both = (
+        annotations.filter(pl.col("status") == "ok")
+        .join(gold.select("document_id", gold="category"), on="document_id")
+        .join(examples.select("document_id"), on="document_id", how="anti")
+    )
+    if both.is_empty():
+        return {"documents": 0}
+    given = [normal(name) for name in both["category"]]
+    true = [normal(name) for name in both["gold"]]
+    kappa = float(cohen_kappa_score(true, given)) if len({*given, *true}) > 1 else None
+    return {
+        "documents": len(both),
+        "accuracy": round(float(accuracy_score(true, given)), 4),
+        "kappa": None if kappa is None else round(kappa, 4),
+    }

@@ -1,0 +1,1 @@
+"""The pretrained encoder that training starts from, and where its files come from."""

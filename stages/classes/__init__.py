@@ -1,0 +1,1 @@
+"""From the annotators' categories to the classes of the classifier."""

@@ -1,0 +1,31 @@
+"""Documents that are the same: groups of equal bytes or equal text."""
+
+import polars as pl
+from scipy.cluster.hierarchy import DisjointSet
+
+
+def groups_of(documents: pl.DataFrame) -> dict[str, str]:
+    """Map each document to the first of its group of exact duplicates (itself if it has none).
+
+    Args:
+        documents: `document_id` and `duplicate_of` (null unless the status is `duplicate`).
+    """
+    return {
+        document_id: original if original is not None else document_id
+        for document_id, original in documents.select("document_id", "duplicate_of").iter_rows()
+    }
+
+
+def first_of_each(keys: list[list[str]], names: list[str]) -> dict[str, str]:
+    """Map each name to the first (in sort order) of those it shares a key with, directly or by others.
+
+    Args:
+        keys: the keys of each name, in the order of `names`; an empty key is shared with nobody.
+    """
+    sets: DisjointSet = DisjointSet(names)
+    owner: dict[str, str] = {}
+    for name, own in zip(names, keys, strict=True):
+        for key in own:
+            if key:
+                sets.merge(name, owner.setdefault(key, name))
+    return {name: min(group) for group in sets.subsets() for name in group}

@@ -1,0 +1,1 @@
+"""Scores, and the baselines a model has to beat."""

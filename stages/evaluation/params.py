@@ -1,0 +1,19 @@
+"""The `evaluate` section of params.yaml."""
+
+from pydantic import Field
+
+from stages.params import Section
+
+
+class TfidfParams(Section):
+    """The TF-IDF baseline."""
+
+    ngrams: int = Field(ge=1, le=3)
+    C: float = Field(gt=0)
+
+
+class EvaluateParams(Section):
+    """How the model is measured."""
+
+    batch_size: int = Field(ge=1)
+    tfidf: TfidfParams

@@ -1,0 +1,39 @@
+"""Writing files so that a kill or a full disk leaves the old file or the new one, never half of one."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, making its folder, through a temporary file that never stays.
+
+    Raises:
+        OSError: if the disk is full, naming `path`, which is then what it was before.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as fault:
+        os.unlink(temporary)
+        if isinstance(fault, OSError):
+            fault.filename = str(path)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write metrics or settings as JSON that reads well in a diff (keys in the order given)."""
+    write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_csv(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table or the data of a plot as CSV, floats with 4 decimals."""
+    write_atomically(path, frame.write_csv(float_precision=4).encode())

@@ -1,0 +1,40 @@
+"""How every command starts and ends: logging, the params check, errors as one line."""
+
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from stages.params import load
+from stages.runtime.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Check params.yaml, call `main`, and turn a user's mistake into one line and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Read when the libraries are first imported, which they are not yet; our own bars are enough.
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        from stages.runtime.checker import check
+
+        check(load())
+        main()
+    except UserError as error:
+        _stop(str(error), 1)
+    except KeyboardInterrupt:
+        _stop("interrupted: the same command goes on where it stopped", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or os.getcwd()
+        _stop(f"no space left on the disk while writing {where}: free some and run the same command again", 1)
+
+
+def _stop(message: str, code: int) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(code)

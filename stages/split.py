@@ -1,0 +1,82 @@
+"""Stage 4: train, validation and test; stratified, stable, duplicates never on two sides."""
+
+import logging
+from collections import defaultdict
+from pathlib import Path
+
+import polars as pl
+
+from stages.corpus.csvs import read_csv
+from stages.corpus.duplicates import first_of_each, groups_of
+from stages.corpus.tables import DOCUMENTS, LABELS, SPLIT, read_table, write_table
+from stages.files import write_json
+from stages.params import read_corpus, read_section
+from stages.runtime.command import run
+from stages.splitting.assign import SIDES, assign
+from stages.splitting.near_duplicates import near_duplicates
+from stages.splitting.params import SplitParams
+
+log = logging.getLogger(__name__)
+
+
+def split(
+    documents: pl.DataFrame, labels: pl.DataFrame, gold: list[str], examples: list[str], params: SplitParams
+) -> tuple[pl.DataFrame, dict[str, object]]:
+    """Put each labelled document on a side.
+
+    Args:
+        documents: the documents table.
+        labels: the labels table.
+        gold: documents with a gold label.
+        examples: documents shown to the annotator as examples.
+
+    Returns:
+        `document_id`, `text`, `label`, `side`, and the metrics.
+
+    Raises:
+        UserError: if a class is too small for three sides.
+    """
+    exact = groups_of(documents)
+    text = dict(documents.select("document_id", "text").iter_rows())
+    wanted = dict(labels.select("document_id", "label").iter_rows())
+    pairs = near_duplicates({exact[name]: text[name] for name in wanted}, params.near_duplicate)
+    paired: defaultdict[str, list[str]] = defaultdict(list)
+    for one, other in pairs:
+        paired[other].append(one)
+    groups = first_of_each([[exact[name], *paired[exact[name]]] for name in wanted], list(wanted))
+    sides = assign(wanted, groups, params, gold, examples)
+
+    table = labels.select(
+        "document_id",
+        text=pl.col("document_id").replace_strict(text, return_dtype=pl.String),
+        label="label",
+        side=pl.col("document_id").replace_strict(sides, return_dtype=pl.String),
+    )
+    counts = table.group_by("label", "side").len()
+    per_class = {
+        label: {side: counts.filter(label=label, side=side)["len"].sum() for side in SIDES}
+        for label in sorted(set(table["label"]))
+    }
+    metrics = {
+        **{side: len(table.filter(side=side)) for side in SIDES},
+        "gold_in_test": len(set(table.filter(side="test")["document_id"]) & set(gold)),
+        "exact_duplicates": sum(exact[name] != name for name in wanted),
+        "near_duplicate_pairs": [list(pair) for pair in pairs],
+        "classes": per_class,
+    }
+    return table, metrics
+
+
+def main() -> None:
+    """Split data/merged/ into data/split/ and metrics/split.json."""
+    params, corpus = read_section("split", SplitParams), read_corpus()
+    gold, examples = (read_csv(corpus, name)["document_id"].to_list() for name in ("gold.csv", "examples.csv"))
+    table, metrics = split(read_table(DOCUMENTS), read_table(LABELS), gold, examples, params)
+    for side in SIDES:
+        write_table(table.filter(side=side), SPLIT / f"{side}.parquet")
+    write_json(Path("metrics/split.json"), metrics)
+    log.info("split: %s", ", ".join(f"{metrics[side]} {side}" for side in SIDES))
+
+
+if __name__ == "__main__":
+    run(main)

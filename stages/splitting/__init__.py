@@ -1,0 +1,1 @@
+"""Which document is learned from, chosen by, and tested on."""

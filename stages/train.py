@@ -1,0 +1,200 @@
+"""Stage 5: fine-tunes the encoder on train, keeps the epoch that is best on validation."""
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+from dvclive import Live
+from transformers import (
+    DataCollatorWithPadding,
+    EvalPrediction,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import get_last_checkpoint
+
+from stages.backbone.params import ModelParams
+from stages.backbone.resolve import locate
+from stages.corpus.tables import SPLIT, read_table
+from stages.evaluation.scores import scores
+from stages.files import write_json
+from stages.params import read_section
+from stages.params.seeds import derive
+from stages.runtime.command import run
+from stages.runtime.device import resolve_device
+from stages.runtime.settings import RuntimeSettings, read_runtime
+from stages.store import cache_folder
+from stages.training.checkpoints import checkpoint_folder
+from stages.training.data import class_label, encode
+from stages.training.history import History
+from stages.training.model import freeze, load_model, load_tokenizer
+from stages.training.params import TrainParams
+from stages.training.precision import use_bf16
+
+log = logging.getLogger(__name__)
+
+MODEL = Path("models/classifier")
+# Loss and learning rate are logged at most so many times in a run, at every step of a short one.
+MAX_LOGS = 500
+RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy")
+
+
+def train(
+    frames: dict[str, pl.DataFrame],
+    backbone: Path,
+    checkpoints: Path,
+    model_params: ModelParams,
+    params: TrainParams,
+    runtime: RuntimeSettings,
+) -> tuple[Trainer, dict[str, object]]:
+    """Fine-tune the encoder in folder `backbone`.
+
+    Args:
+        frames: `train` and `validation`: `document_id`, `text`, `label`.
+        checkpoints: where checkpoints go; training goes on from the last one there.
+
+    Returns:
+        The trainer holding the best epoch's model and its tokenizer, and the metrics.
+    """
+    device = resolve_device(runtime.device)
+    bf16 = use_bf16(params.precision, device)
+    log.info("train: %s on %s in %s", model_params.name, device, "bf16" if bf16 else "fp32")
+    set_seed(derive(params.seed, "train"))
+    classes = class_label(frames["train"], frames["validation"])
+    tokenizer = load_tokenizer(backbone, model_params.name, model_params.max_length)
+    model = load_model(backbone, model_params.name, classes, params.attention_dropout)
+    freeze(model, params.trainable_layers)
+    data, cut = {}, {}
+    for side, frame in frames.items():
+        data[side], cut[side] = encode(frame, classes, tokenizer, model_params.max_length)
+
+    steps_per_epoch = -(-len(data["train"]) // (params.batch_size * params.gradient_accumulation))
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=params.epochs,
+        learning_rate=params.lr,
+        per_device_train_batch_size=params.batch_size,
+        per_device_eval_batch_size=params.batch_size,
+        gradient_accumulation_steps=params.gradient_accumulation,
+        weight_decay=params.weight_decay,
+        warmup_steps=params.warmup,
+        label_smoothing_factor=params.label_smoothing,
+        optim="adamw_torch_fused",
+        bf16=bf16,
+        use_cpu=device == "cpu",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model=params.best_by,
+        greater_is_better=True,
+        logging_steps=-(-steps_per_epoch * params.epochs // MAX_LOGS),
+        seed=derive(params.seed, "train"),
+        data_seed=derive(params.seed, "train.order"),
+        report_to="none",
+        disable_tqdm=not sys.stderr.isatty(),
+    )
+    if "LOCAL_RANK" not in os.environ and arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # else the Trainer silently splits each batch over all GPUs
+
+    def measure(prediction: EvalPrediction) -> dict[str, float]:
+        return scores(prediction.label_ids, prediction.predictions.argmax(-1), range(classes.num_classes))
+
+    with Live(
+        "metrics/train", dvcyaml=None, save_dvc_exp=False, monitor_system=runtime.monitor  # type: ignore[arg-type]
+    ) as live:
+        trainer = Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=data["train"],
+            eval_dataset=data["validation"],
+            data_collator=DataCollatorWithPadding(tokenizer),
+            processing_class=tokenizer,
+            compute_metrics=measure,
+            callbacks=[History(live, params.epochs)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        if runtime.tensorboard:
+            _log_to_tensorboard(trainer, checkpoints.name)
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        if last:
+            log.info("train: goes on from checkpoint %s", Path(last).name)
+        trainer.train(resume_from_checkpoint=last)
+
+    evaluations = [entry for entry in trainer.state.log_history if f"eval_{params.best_by}" in entry]
+    best = max(evaluations, key=lambda entry: entry[f"eval_{params.best_by}"])
+    weights = list(model.parameters())
+    metrics: dict[str, object] = {
+        "documents": {side: len(frame) for side, frame in frames.items()},
+        "best_epoch": round(best["epoch"]),
+        "validation": {name: best[f"eval_{name}"] for name in ("macro_f1", "weighted_f1", "accuracy")},
+        "steps": trainer.state.global_step,
+        "cut_off": {"documents": cut["train"].documents, "tokens": cut["train"].tokens},
+        "parameters": {
+            "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
+            "total": sum(weight.numel() for weight in weights),
+        },
+    }
+    return trainer, metrics
+
+
+def _log_to_tensorboard(trainer: Trainer, run_name: str) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    folder = cache_folder() / "tensorboard" / run_name
+    trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder))))
+    log.info("train: TensorBoard files in %s", folder)
+
+
+def save(trainer: Trainer, folder: Path, provenance: dict[str, object]) -> None:
+    """Write model, tokenizer and provenance to `folder`, whole or not at all."""
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        trainer.model.save_pretrained(partial)
+        trainer.processing_class.save_pretrained(partial)
+        write_json(partial / "provenance.json", provenance)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def main() -> None:
+    """Train on data/split/ into models/classifier/ and metrics/train*."""
+    params, model_params = read_section("train", TrainParams), read_section("model", ModelParams)
+    runtime = read_runtime()
+    sides = {side: SPLIT / f"{side}.parquet" for side in ("train", "validation")}
+    frames = {side: read_table(path) for side, path in sides.items()}
+    backbone = locate(model_params.name, model_params.revision)
+    weights = sorted(backbone.glob("*.safetensors"))
+    code = sorted(Path(__file__).with_name("training").glob("*.py"))
+    settings = {"train": params.model_dump(), "model": model_params.model_dump()}
+    settings["device"] = {"device": resolve_device(runtime.device)}
+    checkpoints = checkpoint_folder(settings, [*sides.values(), *weights, *code, Path(__file__)])
+
+    trainer, metrics = train(frames, backbone, checkpoints, model_params, params, runtime)
+    provenance = {
+        "backbone": model_params.name,
+        "revision": backbone.name if backbone.parent.name == "snapshots" else None,
+        "backbone_sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights},
+        "python": platform.python_version(),
+        "packages": {package: version(package) for package in RECORDED},
+    }
+    save(trainer, MODEL, provenance)
+    write_json(Path("metrics/train.json"), metrics)
+    shutil.rmtree(checkpoints)
+    log.info("train: best epoch %s, validation macro F1 %.3f", metrics["best_epoch"], metrics["validation"]["macro_f1"])
+
+
+if __name__ == "__main__":
+    run(main)

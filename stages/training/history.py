@@ -1,0 +1,60 @@
+"""The history of a run, written with DVCLive as training goes."""
+
+import logging
+
+from dvclive import Live
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+log = logging.getLogger(__name__)
+
+# transformers' own DVCLiveCallback counts log calls as steps and logs run times and every argument,
+# which would fill `dvc metrics diff` with noise.
+NAMES = {
+    "loss": "train/loss",
+    "learning_rate": "train/learning_rate",
+    "eval_loss": "validation/loss",
+    "eval_macro_f1": "validation/macro_f1",
+    "eval_weighted_f1": "validation/weighted_f1",
+    "eval_accuracy": "validation/accuracy",
+}
+
+
+class History(TrainerCallback):
+    """Logs step-wise loss and learning rate and epoch-wise validation scores; the step is the global step."""
+
+    def __init__(self, live: Live, epochs: int) -> None:
+        self.live = live
+        self.epochs = epochs
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        # DVC has deleted the files of the part before a resume; the Trainer's state remembers their content.
+        for entry in state.log_history:
+            self._write(entry, int(entry["step"]))
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
+        logs = logs or {}
+        self._write(logs, state.global_step)
+        if "eval_macro_f1" in logs:
+            log.info(
+                "epoch %d of %d: validation loss %.3f, macro F1 %.3f",
+                round(state.epoch or 0),
+                self.epochs,
+                logs["eval_loss"],
+                logs["eval_macro_f1"],
+            )
+
+    def _write(self, logs: dict[str, float], step: int) -> None:
+        self.live.step = step
+        for key, name in NAMES.items():
+            if key in logs:
+                self.live.log_metric(name, float(logs[key]))
+        self.live.make_summary()

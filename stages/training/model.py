@@ -1,0 +1,97 @@
+"""The encoder with a classification head: loading it, and freezing all but its last blocks."""
+
+import logging
+from pathlib import Path
+
+import torch
+from datasets import ClassLabel
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from stages.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# What architectures call the share of attention weights that training drops.
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+
+
+def load_tokenizer(folder: Path, name: str, max_length: int) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of the model in `folder`, set to cut at `max_length` tokens.
+
+    Raises:
+        UserError: if the files are no model of transformers, or the model cannot read that many tokens.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as fault:
+        raise UserError(f"model.name {name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
+    limit = min(number for number in limits if number)
+    if max_length > limit:
+        raise UserError(f"model.max_length: {max_length} is more than the {limit} tokens that {name!r} can read")
+    tokenizer.model_max_length = max_length
+    return tokenizer
+
+
+def load_model(folder: Path, name: str, classes: ClassLabel, attention_dropout: float) -> PreTrainedModel:
+    """Load the encoder in `folder` in float32 with a new head for `classes`.
+
+    Raises:
+        UserError: if transformers knows no sequence classification for its architecture.
+    """
+    config = AutoConfig.from_pretrained(folder)
+    overrides = {key: attention_dropout for key in ATTENTION_DROPOUT if hasattr(config, key)}
+    try:
+        return AutoModelForSequenceClassification.from_pretrained(
+            folder,
+            num_labels=classes.num_classes,
+            id2label=dict(enumerate(classes.names)),
+            label2id={label: number for number, label in enumerate(classes.names)},
+            dtype=torch.float32,
+            use_safetensors=True,
+            # A checkpoint that was itself a classifier brings a head for its own classes.
+            ignore_mismatched_sizes=True,
+            **overrides,
+        )
+    except (OSError, ValueError) as fault:
+        raise UserError(f"model.name {name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+
+
+def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the encoder's stack of blocks: its longest list of modules of one class.
+
+    Raises:
+        UserError: if the architecture has none (ALBERT, which shares one block).
+    """
+    lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    alike = [blocks for blocks in lists if len({type(block) for block in blocks}) == 1]
+    if not alike:
+        raise UserError(f"train.trainable_layers: {type(model).__name__} has no stack of blocks to freeze: set -1")
+    return max(alike, key=lambda blocks: (len(blocks), sum(weight.numel() for weight in blocks.parameters())))
+
+
+def freeze(model: PreTrainedModel, trainable_layers: int) -> None:
+    """Freeze embeddings and all but the last `trainable_layers` blocks (-1: freeze nothing).
+
+    What comes after the blocks (a final norm, a pooler, the head) stays trainable.
+
+    Raises:
+        UserError: if there are fewer blocks than that.
+    """
+    if trainable_layers == -1:
+        return
+    blocks = find_blocks(model)
+    if trainable_layers > len(blocks):
+        raise UserError(f"train.trainable_layers: {trainable_layers} is more than the {len(blocks)} blocks of the model")
+    frozen = list(blocks)[: len(blocks) - trainable_layers]
+    embeddings = [module for name, module in model.base_model.named_modules() if name.endswith("embeddings")]
+    for module in (*frozen, *embeddings, model.get_input_embeddings()):
+        module.requires_grad_(False)

@@ -1,0 +1,24 @@
+"""The `train` section of params.yaml."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.params import Section
+
+
+class TrainParams(Section):
+    """How the encoder is fine-tuned."""
+
+    lr: float = Field(gt=0)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    gradient_accumulation: int = Field(ge=1)
+    trainable_layers: int = Field(ge=-1)
+    label_smoothing: float = Field(ge=0, lt=1)
+    warmup: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    attention_dropout: float = Field(ge=0, lt=1)
+    precision: Literal["auto", "bf16", "fp32"]
+    best_by: Literal["macro_f1", "weighted_f1"]
+    seed: int
