@@ -11,7 +11,7 @@ from stages.annotators.sampling import sample
 from stages.classes.names import normal
 from stages.corpus.csvs import read_csv, some
 from stages.corpus.tables import ANNOTATIONS, DOCUMENTS, read_table, write_table
-from stages.files import write_json
+from stages.files import Metrics, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
@@ -60,7 +60,7 @@ def annotate(
     )
 
 
-def measure(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFrame) -> dict[str, object]:
+def measure(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFrame) -> Metrics:
     """Count documents by status and category, and compare with the gold labels."""
     statuses = dict(annotations["status"].value_counts().iter_rows())
     categories = annotations.drop_nulls("category").group_by("category").len().sort("category")
@@ -87,7 +87,11 @@ def main() -> None:
         if unknown := sorted(set(frame["document_id"]) - set(documents["document_id"])):
             log.warning("%s: %d unknown documents: %s", corpus / name, len(unknown), some(unknown))
     known = {normal(name) for name in categories["category"]}
-    if known and params.provider == "file" and (odd := sorted({c for c in labels["category"] if normal(c) not in known})):
+    if (
+        known
+        and params.provider == "file"
+        and (odd := sorted({c for c in labels["category"] if normal(c) not in known}))
+    ):
         log.warning("%s: categories that are not in categories.csv: %s", corpus / "labels.csv", some(odd))
 
     annotations = annotate(documents, categories, labels, params, read_runtime().device)

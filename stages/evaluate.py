@@ -12,7 +12,7 @@ from stages.corpus.tables import CLASSES, SPLIT, read_table
 from stages.evaluation.baselines import majority, tfidf
 from stages.evaluation.params import EvaluateParams
 from stages.evaluation.scores import per_class, scores
-from stages.files import write_csv, write_json
+from stages.files import Metrics, write_csv, write_json
 from stages.inference.classifier import load_classifier
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
@@ -48,7 +48,7 @@ def evaluate(
     predicted_train: list[str],
     gold: dict[str, str],
     labels: list[str],
-) -> dict[str, object]:
+) -> Metrics:
     """Score the model and the baselines.
 
     Args:
@@ -62,7 +62,7 @@ def evaluate(
     test_scores = {name: scores(given, answers, labels) for name, answers in predicted.items()}
     model = test_scores.pop("model")
     train_scores = scores(train["label"].to_list(), predicted_train, labels)
-    metrics: dict[str, object] = {
+    metrics: Metrics = {
         "documents": {"train": len(train), "test": len(test)},
         "test": model,
         "train": train_scores,
@@ -73,7 +73,9 @@ def evaluate(
     if places:
         true = [gold[test["document_id"][place]] for place in places]
         known = sorted({*labels, *true})
-        against = {name: scores(true, [answers[place] for place in places], known) for name, answers in predicted.items()}
+        against = {
+            name: scores(true, [answers[place] for place in places], known) for name, answers in predicted.items()
+        }
         metrics["gold"] = {"documents": len(places), "test": against.pop("model"), "baselines": against}
         metrics["gold"]["labels"] = scores(true, [given[place] for place in places], known)
     metrics["per_class"] = per_class(given, predicted["model"], labels)

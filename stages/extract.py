@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -15,7 +16,7 @@ from stages.extraction.params import ExtractParams
 from stages.extraction.reading import Extracted
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
-from stages.files import write_csv, write_json
+from stages.files import Metrics, write_csv, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
@@ -39,7 +40,9 @@ def read_sources(sources: list[Source], params: ExtractParams, workers: int) -> 
     ]
 
 
-def tabulate(sources: list[Source], results: list[Extracted], metadata: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
+def tabulate(
+    sources: list[Source], results: list[Extracted], metadata: pl.DataFrame, columns: list[str]
+) -> pl.DataFrame:
     """Put what was read into the documents table, metadata joined, duplicates marked.
 
     Args:
@@ -90,11 +93,11 @@ def _mark_duplicates(rows: list[dict[str, object]], results: list[Extracted]) ->
 def _sha256(file: Path) -> str:
     if why_unreadable(file) is not None:
         return ""
-    with open(file, "rb") as content:
+    with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def measure(documents: pl.DataFrame, folder: Folder) -> dict[str, object]:
+def measure(documents: pl.DataFrame, folder: Folder) -> Metrics:
     """Count documents by status, pages and tokens."""
     counts = dict(documents["status"].value_counts().iter_rows())
     tokens = documents.filter(pl.col("status") == "ok")["tokens"]
@@ -111,7 +114,7 @@ def measure(documents: pl.DataFrame, folder: Folder) -> dict[str, object]:
 def count_lengths(tokens: Iterable[int]) -> pl.DataFrame:
     """Count documents by length for the plot: `tokens` (a range, as text) and `documents`."""
     bounds = [*LENGTHS, None]
-    ranges = [f"{low:>6,} to {high:,}" if high else f"{low:>6,} and more" for low, high in zip(bounds, bounds[1:], strict=False)]
+    ranges = [f"{low:>6,} to {high:,}" if high else f"{low:>6,} and more" for low, high in pairwise(bounds)]
     counts = [0] * len(LENGTHS)
     for count in tokens:
         counts[max(place for place, low in enumerate(LENGTHS) if count >= low)] += 1

@@ -1,18 +1,19 @@
 """Stage 3: categories become classes; small ones are joined or dropped, corrections by hand applied."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from stages.classes.merging import OTHER, contradictions, name_classes, rare_classes
+from stages.classes.merging import OTHER, contradictions, name_classes, rare_classes, spell
 from stages.classes.names import normal
 from stages.classes.params import MergeClassesParams
 from stages.corpus.csvs import read_csv, some
 from stages.corpus.duplicates import groups_of
 from stages.corpus.tables import ANNOTATIONS, CLASSES, DOCUMENTS, LABELS, read_table, write_table
-from stages.files import write_csv, write_json
+from stages.files import Metrics, write_csv, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
@@ -26,7 +27,7 @@ class Merged:
 
     labels: pl.DataFrame
     classes: pl.DataFrame
-    decisions: dict[str, object]
+    decisions: Metrics
 
 
 def merge_classes(
@@ -46,7 +47,8 @@ def merge_classes(
         annotations: the annotations table.
         groups: each document of the corpus to the first of its exact duplicates.
         classes: rows of classes.csv.
-        overrides: rows of overrides.csv; those of unknown documents are counted and left out.
+        overrides: rows of overrides.csv; those of documents without a row in `annotations` (unknown, or
+            not readable) are counted and left out.
 
     Returns:
         Labels of the documents that have one, and `category`, `label` (null: dropped) for each category.
@@ -55,12 +57,12 @@ def merge_classes(
     class_of = name_classes(given.values(), dict(classes.select("category", "class").iter_rows()))
     labels = {document: class_of[category] for document, category in given.items()}
 
-    spelling = {normal(name): name for name in class_of.values()}
+    spelling = spell(class_of.values(), overrides["class"])
     corrections = {
-        document: spelling.get(normal(name), " ".join(name.split()))
-        for document, name in overrides.select("document_id", "class").iter_rows()
+        document: spelling[normal(name)] for document, name in overrides.select("document_id", "class").iter_rows()
     }
-    applied = {document: name for document, name in corrections.items() if document in groups}
+    usable = set(annotations["document_id"])
+    applied = {document: name for document, name in corrections.items() if document in usable}
     by_group = {groups[document]: name for document, name in applied.items()}
     before = dict(labels)
     labels = {document: by_group.get(groups[document], label) for document, label in labels.items()} | applied
@@ -69,8 +71,10 @@ def merge_classes(
     left_out = {document for group in disputed for document in group}
     labels = {document: label for document, label in labels.items() if document not in left_out}
 
-    rare = rare_classes(labels, groups, params.min_count)
-    final = dict.fromkeys(rare, OTHER if params.rare == "other" else None)
+    other = spelling.get(OTHER, OTHER) if params.rare == "other" else None
+    small = rare_classes(labels, groups, params.min_count)
+    rare = {name: size for name, size in small.items() if name != other}
+    final = dict.fromkeys(rare, other)
     kept = {document: final.get(label, label) for document, label in labels.items()}
     decisions = {
         "documents": sum(label is not None for label in kept.values()),
@@ -104,7 +108,7 @@ def merge_classes(
     )
 
 
-def _count(names) -> dict[str, int]:
+def _count(names: Iterable[str]) -> dict[str, int]:
     return dict(pl.Series(list(names), dtype=pl.String).value_counts().sort("").iter_rows())
 
 
@@ -116,7 +120,9 @@ def main() -> None:
     merged = merge_classes(read_table(ANNOTATIONS), groups, classes, overrides, params)
     corrected, disputed = merged.decisions["overrides"], merged.decisions["contradicting_duplicates"]
     if corrected["unknown_documents"]:
-        log.warning("%s: unknown documents: %s", corpus / "overrides.csv", some(corrected["unknown_documents"]))
+        log.warning(
+            "%s: unknown or unreadable documents: %s", corpus / "overrides.csv", some(corrected["unknown_documents"])
+        )
     if corrected["new_classes"]:
         log.warning("%s: classes nothing else has: %s", corpus / "overrides.csv", some(corrected["new_classes"]))
     for group in disputed:
@@ -130,7 +136,9 @@ def main() -> None:
     for when, counts in (("before", merged.decisions["categories"]), ("after", merged.decisions["classes"])):
         frame = pl.DataFrame({"class": list(counts), "documents": list(counts.values())})
         write_csv(Path(f"metrics/merge_classes/{when}.csv"), frame)
-    log.info("merge_classes: %d documents in %d classes", merged.decisions["documents"], len(merged.decisions["classes"]))
+    log.info(
+        "merge_classes: %d documents in %d classes", merged.decisions["documents"], len(merged.decisions["classes"])
+    )
 
 
 if __name__ == "__main__":

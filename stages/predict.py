@@ -68,23 +68,22 @@ def render(documents: list[str], labels: list[str], probabilities: np.ndarray, f
     Args:
         probabilities: documents x classes.
     """
-    rows = [
-        {
-            "document_id": document,
-            "label": labels[int(row.argmax())],
-            "probabilities": {label: round(float(share), 4) for label, share in zip(labels, row, strict=True)},
-        }
-        for document, row in zip(documents, probabilities, strict=True)
+    best = [labels[place] for place in probabilities.argmax(axis=1)]
+    shares = [
+        {label: round(float(share), 4) for label, share in zip(labels, row, strict=True)} for row in probabilities
     ]
+    rows = list(zip(documents, best, shares, strict=True))
     if form == "json":
-        return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+        objects = [{"document_id": name, "label": label, "probabilities": share} for name, label, share in rows]
+        return json.dumps(objects, indent=2, ensure_ascii=False) + "\n"
     if form == "csv":
-        flat = [{"document_id": row["document_id"], "label": row["label"], **row["probabilities"]} for row in rows]
         schema = {"document_id": pl.String, "label": pl.String, **dict.fromkeys(labels, pl.Float64)}
-        return pl.DataFrame(flat, schema=schema).write_csv()
-    width = max([len(row["document_id"]) for row in rows] + [len("document")])
+        return pl.DataFrame(
+            [(name, label, *share.values()) for name, label, share in rows], schema, orient="row"
+        ).write_csv()
+    width = max(len(name) for name in ("document", *documents))
     lines = [f"{'document':<{width}}  probability  label"]
-    lines += [f"{row['document_id']:<{width}}  {max(row['probabilities'].values()):11.3f}  {row['label']}" for row in rows]
+    lines += [f"{name:<{width}}  {share[label]:11.3f}  {label}" for name, label, share in rows]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from stages.corpus.csvs import read_csv
 from stages.corpus.duplicates import first_of_each, groups_of
 from stages.corpus.tables import DOCUMENTS, LABELS, SPLIT, read_table, write_table
-from stages.files import write_json
+from stages.files import Metrics, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
 from stages.splitting.assign import SIDES, assign
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def split(
     documents: pl.DataFrame, labels: pl.DataFrame, gold: list[str], examples: list[str], params: SplitParams
-) -> tuple[pl.DataFrame, dict[str, object]]:
+) -> tuple[pl.DataFrame, Metrics]:
     """Put each labelled document on a side.
 
     Args:
@@ -39,7 +39,7 @@ def split(
     exact = groups_of(documents)
     text = dict(documents.select("document_id", "text").iter_rows())
     wanted = dict(labels.select("document_id", "label").iter_rows())
-    pairs = near_duplicates({exact[name]: text[name] for name in wanted}, params.near_duplicate)
+    pairs = near_duplicates({exact[name]: text[exact[name]] for name in wanted}, params.near_duplicate)
     paired: defaultdict[str, list[str]] = defaultdict(list)
     for one, other in pairs:
         paired[other].append(one)
@@ -57,7 +57,7 @@ def split(
         label: {side: counts.filter(label=label, side=side)["len"].sum() for side in SIDES}
         for label in sorted(set(table["label"]))
     }
-    metrics = {
+    metrics: dict[str, object] = {
         **{side: len(table.filter(side=side)) for side in SIDES},
         "gold_in_test": len(set(table.filter(side="test")["document_id"]) & set(gold)),
         "exact_duplicates": sum(exact[name] != name for name in wanted),

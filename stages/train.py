@@ -6,11 +6,11 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
-from dvclive import Live
 from transformers import (
     DataCollatorWithPadding,
     EvalPrediction,
@@ -25,7 +25,7 @@ from stages.backbone.params import ModelParams
 from stages.backbone.resolve import locate
 from stages.corpus.tables import SPLIT, read_table
 from stages.evaluation.scores import scores
-from stages.files import write_json
+from stages.files import Metrics, write_json
 from stages.params import read_section
 from stages.params.seeds import derive
 from stages.runtime.command import run
@@ -34,7 +34,7 @@ from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.store import cache_folder
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
-from stages.training.history import History
+from stages.training.history import History, open_history
 from stages.training.model import freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
 from stages.training.precision import use_bf16
@@ -54,7 +54,7 @@ def train(
     model_params: ModelParams,
     params: TrainParams,
     runtime: RuntimeSettings,
-) -> tuple[Trainer, dict[str, object]]:
+) -> tuple[Trainer, Metrics]:
     """Fine-tune the encoder in folder `backbone`.
 
     Args:
@@ -70,7 +70,7 @@ def train(
     set_seed(derive(params.seed, "train"))
     classes = class_label(frames["train"], frames["validation"])
     tokenizer = load_tokenizer(backbone, model_params.name, model_params.max_length)
-    model = load_model(backbone, model_params.name, classes, params.attention_dropout)
+    model = load_model(backbone, model_params, classes, params.attention_dropout)
     freeze(model, params.trainable_layers)
     data, cut = {}, {}
     for side, frame in frames.items():
@@ -108,9 +108,7 @@ def train(
     def measure(prediction: EvalPrediction) -> dict[str, float]:
         return scores(prediction.label_ids, prediction.predictions.argmax(-1), range(classes.num_classes))
 
-    with Live(
-        "metrics/train", dvcyaml=None, save_dvc_exp=False, monitor_system=runtime.monitor  # type: ignore[arg-type]
-    ) as live:
+    with open_history(runtime.monitor) as live:
         trainer = Trainer(
             model=model,
             args=arguments,
@@ -132,7 +130,7 @@ def train(
     evaluations = [entry for entry in trainer.state.log_history if f"eval_{params.best_by}" in entry]
     best = max(evaluations, key=lambda entry: entry[f"eval_{params.best_by}"])
     weights = list(model.parameters())
-    metrics: dict[str, object] = {
+    metrics: Metrics = {
         "documents": {side: len(frame) for side, frame in frames.items()},
         "best_epoch": round(best["epoch"]),
         "validation": {name: best[f"eval_{name}"] for name in ("macro_f1", "weighted_f1", "accuracy")},
@@ -155,7 +153,7 @@ def _log_to_tensorboard(trainer: Trainer, run_name: str) -> None:
     log.info("train: TensorBoard files in %s", folder)
 
 
-def save(trainer: Trainer, folder: Path, provenance: dict[str, object]) -> None:
+def save(trainer: Trainer, folder: Path, provenance: Mapping[str, object]) -> None:
     """Write model, tokenizer and provenance to `folder`, whole or not at all."""
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-# Cannot change an output: see stages/runtime/__init__.py. The top package holds a docstring alone.
+# Cannot change an output: see stages/runtime/__init__.py. The top package sets libraries' progress bars alone.
 EXEMPT = ("stages/runtime/", "stages/__init__.py")
 
 
@@ -23,7 +23,9 @@ def imported(file: Path, root: Path) -> set[Path]:
                 continue
             for depth in range(1, len(parts) + 1):
                 path = root.joinpath(*parts[:depth])
-                found |= {candidate for candidate in (path.with_suffix(".py"), path / "__init__.py") if candidate.is_file()}
+                found |= {
+                    candidate for candidate in (path.with_suffix(".py"), path / "__init__.py") if candidate.is_file()
+                }
     return found
 
 

@@ -82,7 +82,7 @@ class _Embedder:
         self.model = model
         self.store = Store("embeddings")
         self.window = min(window_tokens, model.max_seq_length or window_tokens) - 2
-        with open(folder / "model.safetensors", "rb") as weights:
+        with (folder / "model.safetensors").open("rb") as weights:
             self.weights = hashlib.file_digest(weights, "sha256").hexdigest()
 
     def embed(self, text: str) -> np.ndarray:
@@ -110,4 +110,5 @@ class _Embedder:
             # Windows weigh by their length, so that a last one of three words does not count as a whole one.
             lengths = torch.tensor([float(max(1, len(window))) for window in windows])
             mean = (normalize(torch.cat(vectors), dim=1) * lengths[:, None]).sum(dim=0)
-            return normalize(mean, dim=0).numpy()
+            unit: np.ndarray = normalize(mean, dim=0).numpy()
+            return unit

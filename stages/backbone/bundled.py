@@ -30,7 +30,7 @@ def verified_bundled_folder() -> Path:
         UserError: if the package is not installed or its weights are others.
     """
     folder = bundled_folder()
-    with open(folder / "model.safetensors", "rb") as weights:
+    with (folder / "model.safetensors").open("rb") as weights:
         found = hashlib.file_digest(weights, "sha256").hexdigest()
     if found != WEIGHTS_SHA256:
         raise UserError(

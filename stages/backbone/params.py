@@ -1,5 +1,7 @@
 """The `model` section of params.yaml."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from stages.params import Section
@@ -10,4 +12,5 @@ class ModelParams(Section):
 
     name: str = Field(min_length=1)
     revision: str = Field(min_length=1)
+    pooling: Literal["auto", "own", "mean"]
     max_length: int = Field(ge=8)

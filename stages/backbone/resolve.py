@@ -29,7 +29,9 @@ def locate(name: str, revision: str) -> Path:
     folder = Path(name)
     if not folder.is_dir():
         if folder.is_absolute() or name.startswith((".", "models/")) or name.count("/") != 1:
-            raise UserError(f"model {name!r}: there is no such folder (git-ignored folders need `dvc add` or `dvc pull`)")
+            raise UserError(
+                f"model {name!r}: there is no such folder (git-ignored folders need `dvc add` or `dvc pull`)"
+            )
         folder = _download(name, revision)
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"model {name!r}: no .safetensors weights in it: convert them (other formats can run code)")

@@ -4,8 +4,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from stages.classes.names import normal
+from stages.runtime.errors import UserError
 
 OTHER = "other"
+
+
+def spell(*sources: Iterable[str]) -> dict[str, str]:
+    """Choose the spelling of each name, by its normal form: the commonest in the first source that has it."""
+    chosen: dict[str, str] = {}
+    for source in sources:
+        count = Counter(" ".join(name.split()) for name in source)
+        for name in sorted(count, key=lambda name: (-count[name], name)):
+            chosen.setdefault(normal(name), name)
+    return chosen
 
 
 def name_classes(categories: Iterable[str], mapping: Mapping[str, str]) -> dict[str, str]:
@@ -18,14 +29,20 @@ def name_classes(categories: Iterable[str], mapping: Mapping[str, str]) -> dict[
     Returns:
         A class for each spelling in `categories` and `mapping`. Of spellings that differ in case and
         spaces alone, classes.csv decides which one names the class, else the commonest.
+
+    Raises:
+        UserError: if two rows of `mapping` give one category different classes.
     """
-    count = Counter(categories)
-    target = {normal(category): name for category, name in mapping.items()}
-    candidates = [*mapping.values(), *sorted(count, key=lambda name: (-count[name], name))]
-    spelling: dict[str, str] = {}
-    for name in candidates:
-        spelling.setdefault(normal(name), " ".join(name.split()))
-    every = sorted({*count, *mapping})
+    given = list(categories)
+    target: dict[str, str] = {}
+    for category, name in mapping.items():
+        if normal(target.setdefault(normal(category), name)) != normal(name):
+            raise UserError(
+                f"classes.csv: category {category!r} stands there twice (case and spaces make no difference) "
+                "with different classes: keep one row of it"
+            )
+    spelling = spell(mapping.values(), given)
+    every = sorted({*given, *mapping})
     return {category: spelling[normal(target.get(normal(category), category))] for category in every}
 
 
@@ -45,4 +62,4 @@ def contradictions(labels: Mapping[str, str], groups: Mapping[str, str]) -> list
 def rare_classes(labels: Mapping[str, str], groups: Mapping[str, str], min_count: int) -> dict[str, int]:
     """Return the classes with fewer than `min_count` documents, duplicates counted once, and their sizes."""
     size = Counter(label for _, label in {(groups[document], label) for document, label in labels.items()})
-    return {name: size[name] for name in sorted(size) if size[name] < min_count and name != OTHER}
+    return {name: size[name] for name in sorted(size) if size[name] < min_count}

@@ -1,5 +1,9 @@
 """The CSV files of a corpus: read strictly, each fault named by file, line or column."""
 
+import csv
+import io
+from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import polars as pl
@@ -19,38 +23,57 @@ HEADERS = {
 
 
 def read_csv(corpus: Path, name: str) -> pl.DataFrame:
-    """Read one of the corpus's CSV files, every column as text, cells trimmed, ids in form NFC.
+    """Read one of the corpus's CSV files, every column as text, ids in form NFC, the other cells trimmed.
 
     The first column of each is its key: a row without one, or a key given twice, is an error.
     Rows without any cell filled are left out. A header alone gives an empty frame.
 
     Raises:
-        UserError: if the file is missing, is no UTF-8 CSV, lacks a column, or repeats a key.
+        UserError: if the file is missing, is no UTF-8 CSV, lacks a column, or repeats a column or key.
     """
     path, columns = corpus / name, HEADERS[name]
     header = ",".join(columns)
     try:
-        frame = pl.read_csv(path, infer_schema=False, encoding="utf8").with_columns(pl.all().fill_null(""))
+        rows = _rows(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: make it (the line {header!r} alone means none)") from None
-    except pl.exceptions.NoDataError:
-        raise UserError(f"{path} is empty: its first line must be {header!r}") from None
-    except (pl.exceptions.ComputeError, pl.exceptions.InvalidOperationError, pl.exceptions.SchemaError) as fault:
-        raise UserError(f"{path} cannot be read as a UTF-8 CSV table: {str(fault).splitlines()[0]}") from None
-    frame = frame.rename({column: column.strip().removeprefix("\ufeff") for column in frame.columns})
-    if missing := [column for column in columns if column not in frame.columns]:
+    if not rows:
+        raise UserError(f"{path} is empty: its first line must be {header!r}")
+    names = [cell.strip() for cell in rows.pop(min(rows))]
+    if missing := [column for column in columns if column not in names]:
         raise UserError(f"{path}: column {missing[0]!r} is missing: the first line must hold {header!r}")
-    frame = frame.with_columns(pl.all().str.strip_chars()).filter(pl.any_horizontal(pl.all() != ""))
-    for column in columns if name != "categories.csv" else columns[:1]:
-        if (frame[column] == "").any():
-            row = frame.with_row_index(offset=2).filter(pl.col(column) == "")["index"][0]
-            raise UserError(f"{path}: row {row}: {column!r} is empty")
-    if columns[0] == "document_id":
-        frame = frame.with_columns(pl.col("document_id").map_elements(printable, return_dtype=pl.String))
-    if frame[columns[0]].is_duplicated().any():
-        twice = frame.filter(frame[columns[0]].is_duplicated())[columns[0]][0]
-        raise UserError(f"{path}: {columns[0]} {twice!r} stands there twice: keep one row of it")
-    return frame
+    if twice := [column for column, times in Counter(names).items() if column and times > 1]:
+        raise UserError(f"{path}: column {twice[0]!r} stands there twice: keep one")
+    needed = columns if name != "categories.csv" else columns[:1]
+    table: list[dict[str, str]] = []
+    for number, cells in rows.items():
+        if any(cell.strip() for cell in cells[len(names) :]):
+            raise UserError(f"{path}: row {number} has more cells than the header: put quotes around commas in a cell")
+        # Spaces belong to a file's name, and so to its id.
+        row = {
+            column: printable(cell) if column == "document_id" and cell.strip() else cell.strip()
+            for column, cell in zip_longest(names, cells[: len(names)], fillvalue="")
+        }
+        if empty := [column for column in needed if not row[column]]:
+            raise UserError(f"{path}: row {number}: {empty[0]!r} is empty")
+        table.append(row)
+    if again := [key for key, times in Counter(row[columns[0]] for row in table).items() if times > 1]:
+        raise UserError(f"{path}: {columns[0]} {again[0]!r} stands there twice: keep one row of it")
+    return pl.DataFrame(table, schema=dict.fromkeys((name for name in names if name), pl.String))
+
+
+def _rows(path: Path) -> dict[int, list[str]]:
+    """Return the rows that hold anything, by their number as a spreadsheet counts."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as fault:
+        line = fault.object[: fault.start].count(b"\n") + 1
+        raise UserError(f"{path} is no UTF-8 text (line {line}): save it as CSV UTF-8") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        return {number: cells for number, cells in enumerate(reader, start=1) if any(cell.strip() for cell in cells)}
+    except csv.Error as fault:
+        raise UserError(f"{path} cannot be read as a CSV table: line {reader.line_num}: {fault}") from None
 
 
 def some(names: list[str], limit: int = 5) -> str:

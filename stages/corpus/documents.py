@@ -41,7 +41,8 @@ def list_documents(folder: Path) -> Folder:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder: make it and put the documents in")
-    files, others = [], []
+    files: list[Path] = []
+    others: list[Path] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):

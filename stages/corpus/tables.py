@@ -15,7 +15,7 @@ CLASSES = Path("data/merged/classes.parquet")
 SPLIT = Path("data/split")
 
 text, number, real = pl.String(), pl.Int64(), pl.Float64()
-example = {"document_id": text, "text": text, "label": text}
+example: dict[str, pl.DataType] = {"document_id": text, "text": text, "label": text}
 
 COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "documents.parquet": {

@@ -32,7 +32,10 @@ class Extracted:
 
 def read_stored(file: Path, engine: str, max_tokens: int) -> Extracted:
     """Return what `read` gives, from the store if the same bytes were read the same way before."""
-    content = file.read_bytes()
+    try:
+        content = file.read_bytes()
+    except OSError as fault:
+        return Extracted("damaged", f"cannot be read: {fault.strerror}")
     store = Store("extract")
     key = store.key(
         sha256=hashlib.sha256(content).hexdigest(),
@@ -84,15 +87,21 @@ def _read_pdf(content: bytes, engine: str, max_tokens: int) -> Extracted:
     with document:
         if document.needs_pass:
             return Extracted("encrypted", "needs a password: save it without one")
-        if not len(document):
+        try:
+            pages = len(document)
+        except RuntimeError as fault:
+            return Extracted("damaged", f"its list of pages is broken: {fault}")
+        if not pages:
             return Extracted("damaged", "a PDF without pages")
         read_page, parts, tokens = page_reader(engine), [], 0
-        for page in range(len(document)):
+        for page in range(pages):
             try:
                 parts.append(read_page(document, page))
-            except (RuntimeError, ValueError, IndexError, KeyError, TypeError) as fault:
-                # MuPDF's errors and what its Python side makes of broken objects.
-                return Extracted("damaged", f"page {page + 1}: {type(fault).__name__}: {fault}", pages=len(document))
+            except MemoryError:
+                raise
+            except Exception as fault:
+                # MuPDF's errors, which share no base, and whatever its Python side makes of broken objects.
+                return Extracted("damaged", f"page {page + 1}: {type(fault).__name__}: {fault}", pages=pages)
             tokens += cut(plain(parts[-1]), max_tokens)[1]
             if tokens >= max_tokens:
                 break
@@ -100,4 +109,4 @@ def _read_pdf(content: bytes, engine: str, max_tokens: int) -> Extracted:
         body, tokens = cut(plain(markdown), max_tokens)
         title = find_title((document.metadata or {}).get("title") or "", markdown)
         status, error = judge(body)
-        return Extracted(status, error, title, len(document), len(parts), tokens, markdown, body)
+        return Extracted(status, error, title, pages, len(parts), tokens, markdown, body)

@@ -11,7 +11,9 @@ TAGS = re.compile(r"</?(?:br|sup|sub|u|mark)\s*/?>")
 
 MAX_TITLE_CHARACTERS = 300
 # What word processors and libraries write into a PDF's title when nobody did.
-NO_TITLES = re.compile(r"^(untitled|title|anonymous|\(.*\)|microsoft word.*|.*\.(docx?|tex|dvi|pdf|indd|rtf|odt))$", re.I)
+NO_TITLES = re.compile(
+    r"^(untitled|title|anonymous|\(.*\)|microsoft word.*|.*\.(docx?|tex|dvi|pdf|indd|rtf|odt))$", re.I
+)
 
 # Below this share of letters among all signs that are no spaces, a text is no prose: broken fonts, dumps.
 MIN_LETTERS = 0.5

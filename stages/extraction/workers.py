@@ -1,6 +1,7 @@
 """Worker processes: one document costs at most its own time and memory limit, never the run."""
 
 import multiprocessing
+import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as OutOfTime
@@ -10,6 +11,8 @@ from pebble import ProcessExpired, ProcessPool
 
 from stages.extraction.params import ExtractParams
 from stages.extraction.reading import Extracted, read_stored
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its parent dies
 
 
 def read_all(files: list[Path], params: ExtractParams, workers: int) -> Iterator[Extracted]:
@@ -23,7 +26,7 @@ def read_all(files: list[Path], params: ExtractParams, workers: int) -> Iterator
     # Not fork: polars and tokenizers run threads, and a forked child can inherit their locks.
     context = multiprocessing.get_context("spawn")
     count = min(workers, len(files))
-    with ProcessPool(count, initializer=_limit_memory, initargs=[params.memory_mb], context=context) as pool:
+    with ProcessPool(count, initializer=_start_worker, initargs=[params.memory_mb], context=context) as pool:
         try:
             futures = [
                 pool.schedule(read_stored, args=[file, params.engine, params.max_tokens], timeout=params.timeout_s)
@@ -43,8 +46,11 @@ def read_all(files: list[Path], params: ExtractParams, workers: int) -> Iterator
             raise
 
 
-def _limit_memory(megabytes: int) -> None:
+def _start_worker(megabytes: int) -> None:
     if sys.platform == "linux":
+        import ctypes
         import resource
 
+        # A worker whose parent was killed would read on, and a hanging document has no time limit any more.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes << 20, megabytes << 20))

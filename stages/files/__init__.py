@@ -5,8 +5,11 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+
+Metrics = dict[str, Any]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -20,10 +23,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException as fault:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         if isinstance(fault, OSError):
             fault.filename = str(path)
         raise

@@ -31,7 +31,9 @@ class Classifier:
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
         with torch.inference_mode():
             for places in progress(batches, total=len(batches), what="classify"):
-                batch = self.tokenizer([texts[place] for place in places], truncation=True, padding=True, return_tensors="pt")
+                batch = self.tokenizer(
+                    [texts[place] for place in places], truncation=True, padding=True, return_tensors="pt"
+                )
                 logits = self.model(**batch.to(self.model.device)).logits
                 result[places] = logits.float().softmax(dim=-1).cpu().numpy()
         return result

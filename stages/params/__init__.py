@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages.runtime.errors import UserError
 
@@ -57,7 +58,7 @@ def _explain(fault: ErrorDetails, schema: type[Section], at: str) -> str:
     key = ".".join(str(part) for part in (at, *fault["loc"]) if part != "")
     if fault["type"] == "missing":
         return f"{key} is missing"
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in ("extra_forbidden", "invalid_key"):
         known = _fields(schema, fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1, cutoff=0.5)
         return f"{key} is no known key" + (f"; did you mean {close[0]}?" if close else f" (known: {', '.join(known)})")

@@ -2,9 +2,9 @@
 
 import errno
 import logging
-import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from stages.params import load
 from stages.runtime.errors import UserError
@@ -15,10 +15,6 @@ def run(main: Callable[[], None]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Read when the libraries are first imported, which they are not yet; our own bars are enough.
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         from stages.runtime.checker import check
 
@@ -31,7 +27,7 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = error.filename or os.getcwd()
+        where = error.filename or Path.cwd()
         _stop(f"no space left on the disk while writing {where}: free some and run the same command again", 1)
 
 

@@ -13,5 +13,12 @@ def progress(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
     """Yield `items` while showing how far the loop has come; `what` names the loop."""
     terminal = sys.stderr.isatty()
     interval = 0.1 if terminal else 30.0
-    with tqdm(items, total=total, desc=what, mininterval=interval, maxinterval=interval, disable=None if terminal else total < 2) as bar:
+    with tqdm(
+        items,
+        total=total,
+        desc=what,
+        mininterval=interval,
+        maxinterval=interval,
+        disable=None if terminal else total < 2,
+    ) as bar:
         yield from bar

@@ -41,27 +41,30 @@ def assign(
     for group, documents in members.items():
         count = Counter(labels[document] for document in documents)
         by_class[min(count, key=lambda label: (-count[label], label))].append(group)
-    if len(by_class) < 2:
-        raise UserError(f"split: all documents are in one class ({', '.join(by_class)!r}): a classifier needs two")
+    classes = sorted(set(labels.values()))
+    if len(classes) < 2:
+        raise UserError(f"split: all documents are in one class ({', '.join(classes)!r}): a classifier needs two")
 
     order = derive(params.seed, "split")
+    shares: dict[Side, float] = {"test": params.test_size, "validation": params.validation_size}
     for_examples = {groups[document] for document in examples if document in groups}
     for_gold = {groups[document] for document in gold if document in groups} if params.gold_in_test else set()
-    sides: dict[str, Side] = {}
-    for label, names in sorted(by_class.items()):
+    sides: dict[str, Side] = dict.fromkeys(members, "train")
+    for label in classes:
+        names = by_class[label]
         free = sorted(
             (name for name in names if name not in for_examples),
             key=lambda name: (name not in for_gold, rank(order, "group", name)),
         )
         if len(free) < 2 or len(names) < 3:
             raise UserError(
-                f"split: class {label!r} has {len(names)} distinct documents ({len(names) - len(free)} of them few-shot "
-                "examples): train, validation and test need one each. Raise merge_classes.min_count, merge it with "
-                "another class in classes.csv, or label more"
+                f"split: class {label!r} has {len(names)} distinct documents ({len(names) - len(free)} of them "
+                "few-shot examples): train, validation and test need one each. Raise merge_classes.min_count, "
+                "merge it with another class in classes.csv, or label more"
             )
         total = sum(len(members[name]) for name in names)
         spare = len(free) - (1 if len(free) == len(names) else 0)
-        for side, share in (("test", params.test_size), ("validation", params.validation_size)):
+        for side, share in shares.items():
             wanted, taken = max(1, round(share * total)), 0
             reserve = 1 if side == "test" else 0
             while taken < wanted and spare > reserve:
@@ -69,5 +72,4 @@ def assign(
                 sides[group] = side
                 taken += len(members[group])
                 spare -= 1
-        sides |= dict.fromkeys((name for name in names if name not in sides), "train")
     return {document: sides[groups[document]] for document in sorted(labels)}

@@ -1,6 +1,6 @@
 """The `split` section of params.yaml."""
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from stages.params import Section
 
@@ -13,3 +13,10 @@ class SplitParams(Section):
     gold_in_test: bool
     near_duplicate: float = Field(gt=0, le=1)
     seed: int
+
+    @field_validator("validation_size")
+    @classmethod
+    def _leave_some_to_train_on(cls, value: float, info: ValidationInfo) -> float:
+        if value + info.data.get("test_size", 0) >= 1:
+            raise ValueError("below 1 together with test_size")
+        return value

@@ -20,6 +20,6 @@ def checkpoint_folder(settings: Mapping[str, object], files: list[Path]) -> Path
     for package in ("torch", "transformers", "accelerate"):
         key.update(version(package).encode())
     for file in files:
-        with open(file, "rb") as content:
+        with file.open("rb") as content:
             key.update(hashlib.file_digest(content, "sha256").digest())
     return cache_folder() / "checkpoints" / key.hexdigest()[:32]

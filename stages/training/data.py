@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 from datasets import ClassLabel, Dataset
 from transformers import PreTrainedTokenizerBase
@@ -43,10 +44,13 @@ def encode(
 
     def tokenize(batch: dict[str, list[str]]) -> dict[str, list[object]]:
         full = tokenizer(batch["text"], truncation=False, verbose=False)["input_ids"]
-        return {**tokenizer(batch["text"], truncation=True, max_length=max_length), "length": [len(ids) for ids in full]}
+        return {
+            **tokenizer(batch["text"], truncation=True, max_length=max_length),
+            "length": [len(ids) for ids in full],
+        }
 
     encoded = table.map(tokenize, batched=True, remove_columns=["text"], keep_in_memory=True, new_fingerprint="tokens")
-    lengths = pl.Series(encoded["length"])
+    lengths = np.array(encoded["length"])
     cut = Truncation(
         documents=round(float((lengths > max_length).mean()), 4),
         tokens=round(float((lengths - max_length).clip(0).sum() / lengths.sum()), 4),

@@ -2,6 +2,8 @@
 
 import logging
 
+import dvclive.monitor_system
+import torch
 from dvclive import Live
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -17,6 +19,13 @@ NAMES = {
     "eval_weighted_f1": "validation/weighted_f1",
     "eval_accuracy": "validation/accuracy",
 }
+
+
+def open_history(monitor: bool) -> Live:
+    """Open metrics/train/ for a run; with `monitor` DVCLive also logs CPU, memory, disk and GPU there."""
+    # DVCLive takes the presence of nvidia-ml-py for that of a driver, and then logs nothing at all.
+    dvclive.monitor_system.GPU_AVAILABLE = torch.cuda.is_available()
+    return Live("metrics/train", dvcyaml=None, save_dvc_exp=False, monitor_system=monitor)
 
 
 class History(TrainerCallback):

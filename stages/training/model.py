@@ -14,7 +14,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from stages.backbone.params import ModelParams
 from stages.runtime.errors import UserError
+from stages.training.pooling import become_mean, prepare_config, resolve_pooling
 
 log = logging.getLogger(__name__)
 
@@ -41,16 +43,19 @@ def load_tokenizer(folder: Path, name: str, max_length: int) -> PreTrainedTokeni
     return tokenizer
 
 
-def load_model(folder: Path, name: str, classes: ClassLabel, attention_dropout: float) -> PreTrainedModel:
+def load_model(folder: Path, params: ModelParams, classes: ClassLabel, attention_dropout: float) -> PreTrainedModel:
     """Load the encoder in `folder` in float32 with a new head for `classes`.
 
     Raises:
         UserError: if transformers knows no sequence classification for its architecture.
     """
     config = AutoConfig.from_pretrained(folder)
-    overrides = {key: attention_dropout for key in ATTENTION_DROPOUT if hasattr(config, key)}
+    pooling = resolve_pooling(params.pooling, config, folder)
+    overrides: dict[str, object] = {key: attention_dropout for key in ATTENTION_DROPOUT if hasattr(config, key)}
+    if pooling == "mean":
+        overrides |= prepare_config(config)
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
+        model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             num_labels=classes.num_classes,
             id2label=dict(enumerate(classes.names)),
@@ -62,7 +67,11 @@ def load_model(folder: Path, name: str, classes: ClassLabel, attention_dropout: 
             **overrides,
         )
     except (OSError, ValueError) as fault:
-        raise UserError(f"model.name {name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+        raise UserError(f"model.name {params.name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+    if pooling == "mean":
+        become_mean(model)
+    log.info("train: %s of %s", "mean pooling" if pooling == "mean" else "the own pooling", config.model_type)
+    return model
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
@@ -88,10 +97,13 @@ def freeze(model: PreTrainedModel, trainable_layers: int) -> None:
     """
     if trainable_layers == -1:
         return
-    blocks = find_blocks(model)
+    # A block that is frozen already is the one that averages: it belongs to the head.
+    blocks = [block for block in find_blocks(model) if any(weight.requires_grad for weight in block.parameters())]
     if trainable_layers > len(blocks):
-        raise UserError(f"train.trainable_layers: {trainable_layers} is more than the {len(blocks)} blocks of the model")
-    frozen = list(blocks)[: len(blocks) - trainable_layers]
+        raise UserError(
+            f"train.trainable_layers: {trainable_layers} is more than the {len(blocks)} blocks of the model"
+        )
+    frozen = blocks[: len(blocks) - trainable_layers]
     embeddings = [module for name, module in model.base_model.named_modules() if name.endswith("embeddings")]
     for module in (*frozen, *embeddings, model.get_input_embeddings()):
         module.requires_grad_(False)

@@ -8,7 +8,7 @@ def use_bf16(precision: str, device: str) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
         cpu = torch.cpu.get_capabilities()
         return bool(cpu.get("amx_bf16") or cpu.get("avx512_bf16"))

@@ -1,0 +1,68 @@
+"""Mean pooling for BERT classifiers, as one more block of plain BERT.
+
+BERT's classification head reads the first token. A sentence encoder such as all-MiniLM was trained by
+the mean of all tokens, and says more there. A block whose queries and keys are zero attends to
+every token alike; with identities for values and outputs it hands the mean on to the first token, and
+with a feed-forward part of zeros changes nothing else. The trained model thus stays a plain
+`BertForSequenceClassification`, which loads anywhere without code of ours.
+"""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from stages.runtime.errors import UserError
+
+# The mean enters beside the first token's own state (the residual), this many times as strong.
+MEAN_WEIGHT = 64.0
+# Keeps normalised features in the part of the pooler's tanh that is nearly straight.
+POOLER_SCALE = 0.5
+
+
+def resolve_pooling(wanted: Literal["auto", "own", "mean"], config: PreTrainedConfig, folder: Path) -> str:
+    """Return `own` or `mean` for `model.pooling`.
+
+    `auto` means `mean` where the model in `folder` is a sentence-transformers one trained so.
+
+    Raises:
+        UserError: if the mean is asked for and the architecture has no way to it.
+    """
+    able = config.model_type in ("bert", "modernbert")
+    if wanted == "mean" and not able:
+        raise UserError(f"model.pooling: mean works with BERT and ModernBERT, not with {config.model_type}: set own")
+    if wanted != "auto":
+        return wanted
+    settings = folder / "1_Pooling" / "config.json"
+    trained = settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens")
+    return "mean" if able and trained else "own"
+
+
+def prepare_config(config: PreTrainedConfig) -> dict[str, object]:
+    """Return the config entries that a mean-pooling model of this architecture needs."""
+    if config.model_type == "modernbert":
+        return {"classifier_pooling": "mean"}
+    return {"num_hidden_layers": config.num_hidden_layers + 1}
+
+
+def become_mean(model: PreTrainedModel) -> None:
+    """Make the last block of a BERT classifier average all tokens, and its pooler hand the average on.
+
+    The block is frozen: a gradient through queries and keys of zero is zero anyway.
+    """
+    if model.config.model_type != "bert":
+        return
+    block, pooler = model.bert.encoder.layer[-1], model.bert.pooler.dense
+    identity = torch.eye(model.config.hidden_size)
+    with torch.no_grad():
+        for weight in block.parameters():
+            weight.zero_()
+        block.attention.self.value.weight.copy_(identity * MEAN_WEIGHT)
+        block.attention.output.dense.weight.copy_(identity)
+        block.attention.output.LayerNorm.weight.fill_(1.0)
+        block.output.LayerNorm.weight.fill_(1.0)
+        pooler.weight.copy_(identity * POOLER_SCALE)
+        pooler.bias.zero_()
+    block.requires_grad_(False)

@@ -1,0 +1,111 @@
+"""Prediction through the command line: files, folders, formats, files that cannot be read, the corpus."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pymupdf
+import pytest
+
+from stages.backbone.params import ModelParams
+from stages.corpus.tables import COLUMNS, DOCUMENTS, write_table
+from stages.params import load, validate
+from stages.runtime.settings import read_runtime
+from stages.train import save, train
+from stages.training.params import TrainParams
+from tests.conftest import ROOT, edit_params, run_stage
+from tests.test_train import FRAMES
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Path:
+    """A folder with params.yaml, a trained tiny model and documents to classify."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    edit_params(folder / "params.yaml", {"extract.engine": "fast", "runtime.workers": 1})
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        section = {**load()["train"], "epochs": 1, "precision": "fp32"}
+        params = validate(section, TrainParams, at="train")
+        model = tiny_model("bert")
+        settings = ModelParams(name=str(model), revision="main", pooling="auto", max_length=32)
+        runtime = read_runtime().model_copy(update={"device": "cpu"})
+        trainer, _ = train(FRAMES, model, folder / "checkpoints", settings, params, runtime)
+        save(trainer, folder / "models/classifier", {})
+    finally:
+        os.chdir(before)
+    papers = folder / "papers"
+    (papers / "inner").mkdir(parents=True)
+    (papers / "dough.txt").write_text("dough in the oven")
+    (papers / "inner/über alles.md").write_text("# Signals\n\ntrain on the track")
+    pdf = pymupdf.open()
+    pdf.new_page().insert_text((72, 72), "a station and a train")
+    pdf.save(papers / "station.pdf")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.4 nothing more")
+    return folder
+
+
+def test_a_folder_is_answered_in_json(trained: Path) -> None:
+    done = run_stage("predict", "papers", "--format", "json", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["document_id"] for row in rows] == ["dough", "inner/über alles", "station"]
+    for row in rows:
+        assert set(row["probabilities"]) == {"bread", "rail"}
+        assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-3)
+        assert row["label"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_answered(trained: Path) -> None:
+    done = run_stage("predict", "papers/dough.txt", "broken.pdf", "nowhere.pdf", "--format", "csv", cwd=trained)
+    assert done.returncode == 1
+    assert [row["document_id"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["dough"]
+    assert "broken.pdf: damaged" in done.stderr
+    assert "nowhere.pdf: damaged: no such file" in done.stderr
+    assert "2 of 3 documents could not be read" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_equal_names_from_two_folders_keep_their_paths(trained: Path) -> None:
+    (trained / "more").mkdir(exist_ok=True)
+    (trained / "more/dough.txt").write_text("more dough")
+    done = run_stage("predict", "papers/dough.txt", "more/dough.txt", "--format", "json", cwd=trained)
+    assert [row["document_id"] for row in json.loads(done.stdout)] == ["papers/dough.txt", "more/dough.txt"]
+
+
+def test_the_table_names_document_probability_and_label(trained: Path) -> None:
+    done = run_stage("predict", "papers", cwd=trained)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["document", "probability", "label"]
+    assert len(lines) == 4
+
+
+def test_the_whole_corpus_is_classified_from_the_extracted_text(trained: Path) -> None:
+    rows = [
+        {"document_id": "a", "text": "dough", "status": "ok"},
+        {"document_id": "b", "text": "dough", "status": "duplicate"},
+        {"document_id": "c", "text": "", "status": "damaged"},
+    ]
+    frame = pl.DataFrame(rows).with_columns(
+        pl.lit(None, kind).alias(name)
+        for name, kind in COLUMNS["documents.parquet"].items()
+        if name not in ("document_id", "text", "status")
+    )
+    write_table(frame, trained / DOCUMENTS)
+    done = run_stage("predict", "--corpus", "--format", "csv", "--output", "out/predictions.csv", cwd=trained)
+    assert done.returncode == 0, done.stderr
+    table = pl.read_csv(trained / "out/predictions.csv")
+    assert table.columns == ["document_id", "label", "bread", "rail"]
+    assert table["document_id"].to_list() == ["a", "b"]
+
+
+def test_without_a_model_one_line_says_so(workspace: Path) -> None:
+    (workspace / "a.txt").write_text("words")
+    done = run_stage("predict", "a.txt", cwd=workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: models/classifier: no trained model there")
