@@ -10,6 +10,7 @@ from stages.annotators.params import AnnotateParams
 from stages.annotators.sampling import sample
 from stages.classes.names import normal
 from stages.corpus.csvs import read_csv, some
+from stages.corpus.duplicates import groups_of, with_duplicates
 from stages.corpus.tables import ANNOTATIONS, DOCUMENTS, read_table, write_table
 from stages.files import Metrics, write_json
 from stages.params import read_corpus, read_section
@@ -99,7 +100,8 @@ def main() -> None:
         hint = f"{corpus / 'labels.csv'} names none of them" if params.provider == "file" else "see above"
         raise UserError(f"annotate: none of the {len(annotations)} documents has a category: {hint}")
 
-    metrics = measure(annotations, gold, examples)
+    shown = sorted(with_duplicates(set(examples["document_id"]), groups_of(documents)))
+    metrics = measure(annotations, gold, pl.DataFrame({"document_id": shown}, schema={"document_id": pl.String}))
     metrics["unknown_labels"] = len(set(labels["document_id"]) - set(documents["document_id"]))
     write_table(annotations, ANNOTATIONS)
     write_json(Path("metrics/annotate.json"), metrics)

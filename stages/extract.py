@@ -40,6 +40,12 @@ def read_sources(sources: list[Source], params: ExtractParams, workers: int) -> 
     ]
 
 
+def check_columns(metadata: pl.DataFrame, columns: list[str]) -> None:
+    """Raise a UserError if one of `columns` is not in `metadata`."""
+    if missing := [column for column in columns if column not in metadata.columns]:
+        raise UserError(f"extract.metadata_columns: metadata.csv has no column {missing[0]!r}: add it or take it out")
+
+
 def tabulate(
     sources: list[Source], results: list[Extracted], metadata: pl.DataFrame, columns: list[str]
 ) -> pl.DataFrame:
@@ -52,8 +58,7 @@ def tabulate(
     Raises:
         UserError: if a column is not in `metadata`.
     """
-    if missing := [column for column in columns if column not in metadata.columns]:
-        raise UserError(f"extract.metadata_columns: metadata.csv has no column {missing[0]!r}: add it or take it out")
+    check_columns(metadata, columns)
     known = {row["document_id"]: row for row in metadata.iter_rows(named=True)}
     rows = []
     for source, result in zip(sources, results, strict=True):
@@ -93,8 +98,11 @@ def _mark_duplicates(rows: list[dict[str, object]], results: list[Extracted]) ->
 def _sha256(file: Path) -> str:
     if why_unreadable(file) is not None:
         return ""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def measure(documents: pl.DataFrame, folder: Folder) -> Metrics:
@@ -125,6 +133,7 @@ def main() -> None:
     """Extract the corpus of params.yaml into data/extracted/ and metrics/extract*."""
     params, corpus = read_section("extract", ExtractParams), read_corpus()
     metadata = read_csv(corpus, "metadata.csv")
+    check_columns(metadata, params.metadata_columns)
     folder = list_documents(corpus / "documents")
     results = read_sources(folder.sources, params, read_runtime().worker_count())
     documents = tabulate(folder.sources, results, metadata, params.metadata_columns)

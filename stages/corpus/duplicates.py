@@ -1,5 +1,7 @@
 """Documents that are the same: groups of equal bytes or equal text."""
 
+from collections.abc import Collection, Mapping
+
 import polars as pl
 from scipy.cluster.hierarchy import DisjointSet
 
@@ -14,6 +16,16 @@ def groups_of(documents: pl.DataFrame) -> dict[str, str]:
         document_id: original if original is not None else document_id
         for document_id, original in documents.select("document_id", "duplicate_of").iter_rows()
     }
+
+
+def with_duplicates(names: Collection[str], groups: Mapping[str, str]) -> set[str]:
+    """Return `names` and every document that is the same as one of them.
+
+    Args:
+        groups: document to the first of its exact duplicates; names it lacks are left out.
+    """
+    wanted = {groups[name] for name in names if name in groups}
+    return {document for document, first in groups.items() if first in wanted}
 
 
 def first_of_each(keys: list[list[str]], names: list[str]) -> dict[str, str]:

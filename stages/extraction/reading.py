@@ -89,7 +89,7 @@ def _read_pdf(content: bytes, engine: str, max_tokens: int) -> Extracted:
             return Extracted("encrypted", "needs a password: save it without one")
         try:
             pages = len(document)
-        except RuntimeError as fault:
+        except (RuntimeError, pymupdf.mupdf.FzErrorBase) as fault:
             return Extracted("damaged", f"its list of pages is broken: {fault}")
         if not pages:
             return Extracted("damaged", "a PDF without pages")
@@ -100,7 +100,7 @@ def _read_pdf(content: bytes, engine: str, max_tokens: int) -> Extracted:
             except MemoryError:
                 raise
             except Exception as fault:
-                # MuPDF's errors, which share no base, and whatever its Python side makes of broken objects.
+                # MuPDF's errors, not all RuntimeErrors, and whatever its Python side makes of broken objects.
                 return Extracted("damaged", f"page {page + 1}: {type(fault).__name__}: {fault}", pages=pages)
             tokens += cut(plain(parts[-1]), max_tokens)[1]
             if tokens >= max_tokens:

@@ -6,7 +6,7 @@ import re
 PICTURES = re.compile(r"\*\*==> .*? <==\*\*(?:<br>)?|!\[[^\]]*\]\([^)]*\)")
 LINKS = re.compile(r"\[([^\]]*)\]\([^)\s]*\)")
 TABLE_RULES = re.compile(r"^\s*\|?(?:\s*:?-{3,}:?\s*\|?)+\s*$", re.MULTILINE)
-HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+HEADING = re.compile(r"^#{1,6}[^\S\n]+(.+?)[^\S\n]*#*[^\S\n]*$", re.MULTILINE)
 TAGS = re.compile(r"</?(?:br|sup|sub|u|mark)\s*/?>")
 
 MAX_TITLE_CHARACTERS = 300

@@ -23,7 +23,7 @@ def cut(text: str, max_tokens: int) -> tuple[str, int]:
     kept, count = 0, 0
     while kept < len(text) and count < max_tokens:
         end = min(len(text), kept + CHUNK_CHARACTERS)
-        if end < len(text) and (space := text.rfind(" ", kept, end)) > kept:
+        if end < len(text) and (space := max(text.rfind(" ", kept, end), text.rfind("\n", kept, end))) > kept:
             end = space
         offsets = _tokenizer().encode(text[kept:end], add_special_tokens=False).offsets
         if count + len(offsets) > max_tokens:

@@ -25,10 +25,12 @@ def run(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         _stop("interrupted: the same command goes on where it stopped", 130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename or Path.cwd()
+            _stop(f"no space left on the disk while writing {where}: free some and run the same command again", 1)
+        if error.filename is None or error.strerror is None:
             raise
-        where = error.filename or Path.cwd()
-        _stop(f"no space left on the disk while writing {where}: free some and run the same command again", 1)
+        _stop(f"{error.filename}: {error.strerror}", 1)
 
 
 def _stop(message: str, code: int) -> None:
