@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from string import ascii_letters
 
 import pytest
 
@@ -73,7 +75,6 @@ def a_file_where_outputs_go(workspace: Path) -> None:
     [
         (param("train.lr", "fast"), "params.yaml: train.lr: must be a valid number (is 'fast')"),
         (param("extract.max_tokens", 0), "params.yaml: extract.max_tokens: must be greater than or equal to 1 (is 0)"),
-        (param("extract.max_tokens", True), "params.yaml: extract.max_tokens: must be a valid integer (is True)"),
         (param("extract.engine", "slow"), "params.yaml: extract.engine: must be 'layout' or 'fast' (is 'slow')"),
         (
             param("extract.metadata_columns", "a"),
@@ -81,7 +82,7 @@ def a_file_where_outputs_go(workspace: Path) -> None:
         ),
         (param("train", None), "params.yaml: train: must be a section with keys below it (is None)"),
         (replaced("params.yaml", "  epochs:", "  epoch:"), "train.epoch is no known key; did you mean epochs?"),
-        (replaced("params.yaml", "extract:", "extractt:"), "params.yaml: extract is missing"),
+        (replaced("params.yaml", "\nextract:", "\nextractt:"), "params.yaml: extract is missing"),
         (removed("params.yaml"), "params.yaml is missing here: run from the folder that holds it"),
         (written("params.yaml", b"corpus: [mine"), "params.yaml cannot be read as YAML"),
         (written("params.yaml", b"corpus: \xff"), "params.yaml cannot be read as YAML"),
@@ -92,7 +93,6 @@ def a_file_where_outputs_go(workspace: Path) -> None:
             "mine/metadata.csv is missing: make it (the line 'document_id' alone means none)",
         ),
         (written("mine/metadata.csv", b"id,keywords\n"), "mine/metadata.csv: column 'document_id' is missing"),
-        (param("extract.metadata_columns", ["year"]), "metadata.csv has no column 'year'"),
         (removed("mine/documents/a.md"), "mine/documents: no .pdf, .md, .txt file in this folder (it is empty)"),
         (only_other_kinds, "mine/documents: no .pdf, .md, .txt file in this folder (it holds 1 of other kinds: .docx)"),
         (no_documents_folder, "mine/documents: there is no such folder"),
@@ -113,6 +113,13 @@ def test_every_fault_of_params_is_named_in_the_same_line(workspace: Path) -> Non
     line = error_of(run_stage("extract", cwd=workspace), workspace)
     assert "split.test_size: must be" in line
     assert "model.max_length: must be" in line
+
+
+def test_a_missing_metadata_column_is_found_before_a_document_is_read(workspace: Path) -> None:
+    corpus_in(workspace)
+    param("extract.metadata_columns", ["year"])(workspace)
+    assert "metadata.csv has no column 'year'" in error_of(run_stage("extract", cwd=workspace), workspace)
+    assert not (workspace / ".cache").exists()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,8 @@ def full_disk(workspace: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(workspace: Path, full_disk: Path) -> None:
-    corpus_in(workspace, {f"{number}.md": f"{number} words {os.urandom(500).hex()}" for number in range(30)})
+    letters = random.Random(0)
+    corpus_in(workspace, {f"{number}.md": "".join(letters.choices(ascii_letters, k=2000)) for number in range(10)})
     finished = run_stage("extract", cwd=workspace)
     (full_disk / "filler").unlink()
     line = error_of(finished, workspace)

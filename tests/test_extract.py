@@ -222,9 +222,7 @@ def test_plain_text_has_no_markdown_left_to_take_out_of_its_spaces(markdown: str
 # --- the table
 
 
-def table(
-    folder: Path, bodies: dict[str, bytes | str], *metadata: str, columns: list[str] | None = None
-) -> pl.DataFrame:
+def table(folder: Path, bodies: dict[str, Any], *metadata: str, columns: list[str] | None = None) -> pl.DataFrame:
     """Write the files, read them in this process, and put them into the documents table."""
     for name, content in bodies.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
