@@ -107,6 +107,7 @@ def make_clone(folder: Path, model: Path) -> Clone:
             "model.max_length": 48,
             "train.epochs": 2,
             "train.batch_size": 8,
+            "train.trainable_layers": 1,
             "train.lr": 0.01,
         },
     )
@@ -223,20 +224,21 @@ def test_experiments_run_directly_and_from_the_queue(clone: Clone) -> None:
     results = [row for row in rows if row["rev"] not in ("workspace", "main")]
     assert sorted((float(row["train.lr"]), int(row["train.epochs"])) for row in results) == [
         (5e-05, 2),
+        (0.0005, 1),  # queued from the workspace that the first experiment left
         (0.0005, 2),
-        (0.01, 1),
     ]
     assert all(0 <= float(row["test.macro_f1"]) <= 1 for row in results)
 
 
 @pytest.mark.xdist_group("experiments")
 def test_metrics_diff_compares_two_branches(clone: Clone) -> None:
-    clone.run("git", "checkout", "-q", "-b", "one-epoch")
-    edit_params(clone.folder / "params.yaml", {"train.epochs": 1})
+    clone.run("git", "checkout", "-q", "-b", "slower")
+    edit_params(clone.folder / "params.yaml", {"train.lr": 0.001})
     assert clone.repro() == ["train", "evaluate"]
-    clone.run("git", "commit", "-q", "-a", "-m", "One epoch")
-    difference = json.loads(clone.run("dvc", "metrics", "diff", "--json", "main", "one-epoch"))
-    assert difference["metrics/train.json"]["steps"]["new"] < difference["metrics/train.json"]["steps"]["old"]
+    clone.run("git", "commit", "-q", "-a", "-m", "A lower learning rate")
+    difference = json.loads(clone.run("dvc", "metrics", "diff", "--json", "main", "slower"))
+    loss = difference["metrics/train/metrics.json"]["train.loss"]
+    assert loss["new"] != loss["old"]
 
 
 @pytest.mark.xdist_group("experiments")

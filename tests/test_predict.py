@@ -30,7 +30,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str]
     before = Path.cwd()
     os.chdir(folder)
     try:
-        section = {**load()["train"], "epochs": 1, "precision": "fp32"}
+        section = {**load()["train"], "epochs": 1, "trainable_layers": -1, "precision": "fp32"}
         params = validate(section, TrainParams, at="train")
         model = tiny_model("bert")
         settings = ModelParams(name=str(model), revision="main", pooling="auto", max_length=32)

@@ -41,8 +41,8 @@ FRAMES = {"train": frame(4), "validation": frame(1, "validation")}
 
 @pytest.fixture
 def params(workspace: Path) -> TrainParams:
-    section = dict(load()["train"])
-    return validate({**section, "epochs": 2, "batch_size": 4, "lr": 0.01, "precision": "fp32"}, TrainParams, at="train")
+    small = {"epochs": 2, "batch_size": 4, "trainable_layers": -1, "lr": 0.01, "precision": "fp32"}
+    return validate({**load()["train"], **small}, TrainParams, at="train")
 
 
 def model_params(folder: Path) -> ModelParams:

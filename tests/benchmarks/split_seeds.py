@@ -1,0 +1,132 @@
+"""The model against TF-IDF over several split seeds of one corpus with `provider: file`, paired.
+
+    python -m tests.benchmarks.split_seeds data/sample --seeds 5
+    python -m tests.benchmarks.split_seeds data/medical --seeds 3 --test-size 0.3
+
+Reads params.yaml for all else; writes nothing but a temporary folder. Prints a line a seed, then macro F1
+pooled over the test documents of all seeds and the 95 % bootstrap interval of the paired difference
+(2,000 resamplings of documents; a document tested under several seeds is drawn with all its answers).
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from sklearn.metrics import f1_score
+
+from stages.annotate import annotate
+from stages.backbone.resolve import locate
+from stages.corpus.csvs import read_csv
+from stages.corpus.documents import list_documents
+from stages.corpus.duplicates import groups_of
+from stages.evaluation.baselines import tfidf
+from stages.evaluation.scores import scores
+from stages.extract import read_sources, tabulate
+from stages.inference.classifier import load_classifier
+from stages.merge_classes import merge_classes
+from stages.params import load
+from stages.runtime.checker import Experiment, check
+from stages.split import split
+from stages.train import save, train
+
+RESAMPLINGS = 2000
+
+
+def prepare(corpus: Path, params: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Run extract, annotate (from labels.csv) and merge_classes in memory; return documents and labels."""
+    sources = list_documents(corpus / "documents").sources
+    results = read_sources(sources, params.extract, params.runtime.worker_count())
+    documents = tabulate(sources, results, read_csv(corpus, "metadata.csv"), params.extract.metadata_columns)
+    by_file = params.annotate.model_copy(update={"provider": "file"})
+    annotations = annotate(
+        documents, read_csv(corpus, "categories.csv"), read_csv(corpus, "labels.csv"), by_file, "cpu"
+    )
+    classes, overrides = read_csv(corpus, "classes.csv"), read_csv(corpus, "overrides.csv")
+    merged = merge_classes(annotations, groups_of(documents), classes, overrides, params.merge_classes)
+    return documents, merged.labels
+
+
+def measure(documents: pl.DataFrame, labels: pl.DataFrame, params: Experiment, seed: int) -> pl.DataFrame:
+    """Split, train and predict once; return `document_id`, `label`, `model`, `tfidf` of the test documents."""
+    settings = params.split.model_copy(update={"seed": seed})
+    table, _ = split(documents, labels, [], [], settings)
+    frames = {side: table.filter(side=side) for side in ("train", "validation")}
+    test = table.filter(side="test")
+    start = time.perf_counter()
+    folder = locate(params.model.name, params.model.revision)
+    seeded = params.train.model_copy(update={"seed": seed})
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
+        trainer, metrics = train(frames, folder, Path("checkpoints"), params.model, seeded, params.runtime)
+        save(trainer, Path("classifier"), {})
+        seconds = time.perf_counter() - start
+        classifier = load_classifier(Path("classifier"), params.runtime.device)
+        probabilities = classifier.probabilities(test["text"].to_list(), params.evaluate.batch_size)
+    baseline = tfidf(frames["train"]["text"].to_list(), frames["train"]["label"].to_list(), params.evaluate.tfidf)
+    answers = test.select("document_id", "label").with_columns(
+        model=pl.Series([classifier.labels[place] for place in probabilities.argmax(axis=1)]),
+        tfidf=pl.Series(baseline.predict(test["text"].to_list()).tolist()),
+    )
+    found = {
+        name: scores(answers["label"].to_list(), answers[name].to_list(), classifier.labels)["macro_f1"]
+        for name in ("model", "tfidf")
+    }
+    print(
+        f"seed {seed}: {len(frames['train'])} train, {len(test)} test: model {found['model']:.4f}, "
+        f"TF-IDF {found['tfidf']:.4f}, best epoch {metrics['best_epoch']}, training {seconds:.0f} s",
+        flush=True,
+    )
+    return answers
+
+
+def bootstrap(answers: pl.DataFrame) -> tuple[float, float]:
+    """Return the 95 % interval of macro F1 (model) minus macro F1 (TF-IDF), documents resampled whole."""
+    random = np.random.default_rng(0)
+    by_document = answers.with_row_index().group_by("document_id", maintain_order=True).agg("index")["index"].to_list()
+    labels = sorted(set(answers["label"]))
+    true, model, baseline = (answers[name].to_numpy() for name in ("label", "model", "tfidf"))
+    differences = []
+    for _ in range(RESAMPLINGS):
+        drawn = random.integers(len(by_document), size=len(by_document))
+        places = np.concatenate([by_document[place] for place in drawn])
+        one, other = (
+            f1_score(true[places], given[places], labels=labels, average="macro", zero_division=0)
+            for given in (model, baseline)
+        )
+        differences.append(one - other)
+    low, high = np.quantile(differences, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--test-size", type=float)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING)
+    os.environ.setdefault("PIPELINE_CACHE", str(Path(".cache").resolve()))
+    params = check(load())
+    if arguments.test_size:
+        changed = params.split.model_copy(update={"test_size": arguments.test_size})
+        params = params.model_copy(update={"split": changed})
+    documents, labels = prepare(arguments.corpus, params)
+    answers = pl.concat([measure(documents, labels, params, seed) for seed in range(arguments.seeds)])
+    true, names = answers["label"].to_list(), sorted(set(answers["label"]))
+    pooled = {name: scores(true, answers[name].to_list(), names)["macro_f1"] for name in ("model", "tfidf")}
+    low, high = bootstrap(answers)
+    print(
+        f"pooled over {len(answers)} answers on {answers['document_id'].n_unique()} documents: "
+        f"model {pooled['model']:.4f}, TF-IDF {pooled['tfidf']:.4f}, "
+        f"difference {pooled['model'] - pooled['tfidf']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
