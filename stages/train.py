@@ -34,7 +34,7 @@ from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.store import cache_folder
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
-from stages.training.history import History, open_history
+from stages.training.history import Bar, History, open_history
 from stages.training.model import freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
 from stages.training.precision import use_bf16
@@ -90,6 +90,8 @@ def train(
         optim="adamw_torch_fused",
         bf16=bf16,
         use_cpu=device == "cpu",
+        # Less padding. It also reorders evaluation, where only scores over all documents are taken.
+        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,
@@ -100,7 +102,7 @@ def train(
         seed=derive(params.seed, "train"),
         data_seed=derive(params.seed, "train.order"),
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,
     )
     if "LOCAL_RANK" not in os.environ and arguments.n_gpu > 1:
         arguments._n_gpu = 1  # else the Trainer silently splits each batch over all GPUs
@@ -120,6 +122,8 @@ def train(
             callbacks=[History(live, params.epochs)],
         )
         trainer.remove_callback(PrinterCallback)
+        if sys.stderr.isatty():
+            trainer.add_callback(Bar())
         if runtime.tensorboard:
             _log_to_tensorboard(trainer, checkpoints.name)
         last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None

@@ -2,12 +2,17 @@
 
 import errno
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from stages.params import load
 from stages.runtime.errors import UserError
+from stages.store import cache_folder
+
+# Bytes: a write that failed for want of space leaves less than a block of a tensor file free.
+ALMOST_NOTHING = 1 << 20
 
 
 def run(main: Callable[[], None]) -> None:
@@ -24,13 +29,25 @@ def run(main: Callable[[], None]) -> None:
         _stop(str(error), 1)
     except KeyboardInterrupt:
         _stop("interrupted: the same command goes on where it stopped", 130)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = error.filename or Path.cwd()
-            _stop(f"no space left on the disk while writing {where}: free some and run the same command again", 1)
-        if error.filename is None or error.strerror is None:
+    except Exception as error:
+        if disk := _full_disk(error):
+            _stop(f"no space left on the disk while writing {disk}: free some and run the same command again", 1)
+        if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
             raise
         _stop(f"{error.filename}: {error.strerror}", 1)
+
+
+def _full_disk(error: Exception) -> str | None:
+    """Say what could not be written if `error` comes from a full disk, else None.
+
+    safetensors and torch raise errors of their own that may not say so: then the disks themselves do.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return str(error.filename or Path.cwd())
+    for folder in (Path.cwd(), cache_folder()):
+        if folder.exists() and shutil.disk_usage(folder).free < ALMOST_NOTHING:
+            return str(folder)
+    return None
 
 
 def _stop(message: str, code: int) -> None:

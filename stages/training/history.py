@@ -5,7 +5,7 @@ import logging
 import dvclive.monitor_system
 import torch
 from dvclive import Live
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,13 @@ def open_history(monitor: bool) -> Live:
     # DVCLive takes the presence of nvidia-ml-py for that of a driver, and then logs nothing at all.
     dvclive.monitor_system.GPU_AVAILABLE = torch.cuda.is_available()
     return Live("metrics/train", dvcyaml=None, save_dvc_exp=False, monitor_system=monitor)
+
+
+class Bar(ProgressCallback):
+    """The Trainer's progress bar without its line for every log entry."""
+
+    def on_log(self, *args: object, **kwargs: object) -> None:
+        """Write nothing: `History` says how each epoch ended."""
 
 
 class History(TrainerCallback):
