@@ -12,7 +12,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+import hypothesis
 import pytest
+
+# A slow machine is no failure; and CI draws the same examples each time, people new ones.
+hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("here")
 
 ROOT = Path(__file__).parent.parent
 

@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pymupdf
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.corpus.documents import list_documents
@@ -210,6 +210,7 @@ def test_the_text_is_title_filled_metadata_and_body_with_the_title_once() -> Non
     assert compose("On Ferries", {}, "On Ferries") == "On Ferries"
 
 
+@example("[ \0 [")
 @given(st.text(st.sampled_from("ab *_#|`[]()-\n\0"), max_size=40))
 def test_plain_text_has_no_markdown_left_to_take_out_of_its_spaces(markdown: str) -> None:
     text = plain(markdown)

@@ -21,11 +21,11 @@ MIN_LETTERS = 0.5
 
 def plain(markdown: str) -> str:
     """Take the Markdown signs out of a text and keep its words, lines and paragraphs."""
-    text = LINKS.sub(r"\1", PICTURES.sub("", markdown))
+    text = LINKS.sub(r"\1", PICTURES.sub("", markdown.replace("\0", "")))
     text = TABLE_RULES.sub("", HEADING.sub(r"\1", TAGS.sub(" ", text)))
     text = re.sub(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`", "", text).replace("|", " ")
     text = re.sub(r"[^\S\n]+", " ", text)
-    return re.sub(r" ?\n ?(?:\n ?)+", "\n\n", text).replace("\0", "").strip()
+    return re.sub(r" ?\n ?(?:\n ?)+", "\n\n", text).strip()
 
 
 def find_title(metadata_title: str, markdown: str) -> str:
