@@ -17,7 +17,7 @@ from stages.backbone.resolve import locate
 from stages.params import load, validate
 from stages.runtime.errors import UserError
 from stages.runtime.settings import RuntimeSettings, read_runtime
-from stages.train import save, train
+from stages.train import save, selection, train
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
 from stages.training.model import find_blocks, freeze, load_model, load_tokenizer
@@ -100,7 +100,7 @@ def test_blocks_below_the_trainable_ones_and_embeddings_are_frozen(
 def test_more_trainable_blocks_than_there_are_is_named(tiny_model: Callable[[str], Path]) -> None:
     folder = tiny_model("bert")
     model = load_model(folder, model_params(folder), class_label(FRAMES["train"], FRAMES["validation"]), 0.0)
-    with pytest.raises(UserError, match=r"train\.trainable_layers: 3 is more than the 2 blocks"):
+    with pytest.raises(UserError, match=r"train\.trainable_layers: 3 is more than the model's blocks \(2\)"):
         freeze(model, 3)
 
 
@@ -128,6 +128,25 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(
         weights.append(trainer.model.classifier.weight.detach().clone())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_among_epochs_of_equal_score_the_one_with_the_lowest_validation_loss_is_kept(
+    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
+) -> None:
+    longer = params.model_copy(update={"epochs": 8})
+    folder = tiny_model("bert")
+    _, metrics = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), longer, runtime())
+    plots = Path("metrics/train/plots/metrics/validation")
+    scores, losses = (
+        pl.read_csv(plots / f"{name}.tsv", separator="\t")[name].to_list() for name in ("macro_f1", "loss")
+    )
+    tied = [epoch for epoch, score in enumerate(scores, 1) if score == max(scores)]
+    assert len(tied) > 1
+    assert metrics["best_epoch"] == min(tied, key=lambda epoch: losses[epoch - 1]) != tied[0]
+
+
+def test_a_higher_score_outweighs_any_loss() -> None:
+    assert selection(0.8001, 99.0) > selection(0.8, 0.0) > selection(0.8, 0.1)
 
 
 class KilledError(Exception):

@@ -13,7 +13,7 @@ def checkpoint_folder(settings: Mapping[str, object], files: list[Path]) -> Path
     """Return the folder for checkpoints of exactly this run, outside what DVC deletes.
 
     Args:
-        settings: everything from params.yaml that the run depends on, and the precision it came to.
+        settings: everything from params.yaml that the run depends on, and the device and precision it came to.
         files: data, weights and code, by content.
     """
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())

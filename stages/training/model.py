@@ -78,7 +78,7 @@ def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
     """Return the encoder's stack of blocks: its longest list of modules of one class.
 
     Raises:
-        UserError: if the architecture has none (ALBERT, which shares one block).
+        UserError: if the architecture keeps its blocks in no list.
     """
     lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList) and len(module)]
     alike = [blocks for blocks in lists if len({type(block) for block in blocks}) == 1]
@@ -100,9 +100,7 @@ def freeze(model: PreTrainedModel, trainable_layers: int) -> None:
     # A block that is frozen already is the one that averages: it belongs to the head.
     blocks = [block for block in find_blocks(model) if any(weight.requires_grad for weight in block.parameters())]
     if trainable_layers > len(blocks):
-        raise UserError(
-            f"train.trainable_layers: {trainable_layers} is more than the {len(blocks)} blocks of the model"
-        )
+        raise UserError(f"train.trainable_layers: {trainable_layers} is more than the model's blocks ({len(blocks)})")
     frozen = blocks[: len(blocks) - trainable_layers]
     embeddings = [module for name, module in model.base_model.named_modules() if name.endswith("embeddings")]
     for module in (*frozen, *embeddings, model.get_input_embeddings()):
