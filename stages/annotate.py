@@ -86,14 +86,16 @@ def main() -> None:
     documents = read_table(DOCUMENTS)
     for name, frame in (("labels.csv", labels), ("gold.csv", gold), ("examples.csv", examples)):
         if unknown := sorted(set(frame["document_id"]) - set(documents["document_id"])):
-            log.warning("%s: %d unknown documents: %s", corpus / name, len(unknown), some(unknown))
+            log.warning(
+                "%s: ignored, not ids of documents (the path below documents/ without the ending): %s",
+                corpus / name,
+                some(unknown),
+            )
     known = {normal(name) for name in categories["category"]}
-    if (
-        known
-        and params.provider == "file"
-        and (odd := sorted({c for c in labels["category"] if normal(c) not in known}))
-    ):
-        log.warning("%s: categories that are not in categories.csv: %s", corpus / "labels.csv", some(odd))
+    for name, frame in (("labels.csv", labels), ("gold.csv", gold)):
+        used = known and (name != "labels.csv" or params.provider == "file")
+        if used and (odd := sorted({c for c in frame["category"] if normal(c) not in known})):
+            log.warning("%s: categories that are not in categories.csv: %s", corpus / name, some(odd))
 
     annotations = annotate(documents, categories, labels, params, read_runtime().device)
     if "ok" not in set(annotations["status"]):

@@ -20,6 +20,8 @@ from stages.runtime.settings import read_runtime
 
 log = logging.getLogger(__name__)
 
+# With fewer test documents, one of them moves the scores by more than two models usually differ.
+FEW = 50
 MODEL = Path("models/classifier")
 
 
@@ -121,6 +123,10 @@ def main() -> None:
     per = pl.DataFrame([{"class": label, "f1": row["f1"]} for label, row in metrics["per_class"].items()])
     write_csv(out / "per_class.csv", per)
     write_csv(out / "errors.csv", list_errors(test, predicted["model"], probabilities.max(axis=1)))
+    if len(test) < FEW:
+        log.warning(
+            "evaluate: %d test documents are few: each is worth %.1f points of accuracy", len(test), 100 / len(test)
+        )
     log.info(
         "evaluate: macro F1 %.3f on %d test documents (TF-IDF %.3f, majority %.3f; %.3f on train)",
         metrics["test"]["macro_f1"],

@@ -127,6 +127,11 @@ def main() -> None:
         log.warning("%s: classes nothing else has: %s", corpus / "overrides.csv", some(corrected["new_classes"]))
     for group in disputed:
         log.warning("left out: the same document under different labels: %s", some(group))
+    rare = merged.decisions["rare"]
+    for fate, what in (("joined", "joined into 'other'"), ("dropped", "left out")):
+        if small := rare.get(fate):
+            sizes = ", ".join(f"{name!r} ({size})" for name, size in small.items())
+            log.warning("%s, as fewer than merge_classes.min_count (%d) documents: %s", what, rare["min_count"], sizes)
     if merged.labels.is_empty():
         raise UserError("merge_classes: no document is left: lower merge_classes.min_count or set rare to other")
 

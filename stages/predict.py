@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from stages.corpus.csvs import some
 from stages.corpus.documents import Source, list_documents, printable, why_unreadable
 from stages.corpus.tables import DOCUMENTS, read_table
 from stages.extraction.params import ExtractParams
-from stages.extraction.reading import Extracted
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
 from stages.files import write_atomically
@@ -53,12 +53,13 @@ def read_texts(sources: list[Source], params: ExtractParams, workers: int) -> tu
     results = read_all([source.file for source in sources if faults[source] is None], params, workers)
     rows, failed = [], 0
     for source, fault in faults.items():
-        result = Extracted("damaged", fault) if fault else next(results)
-        if result.status == "ok":
+        result = None if fault else next(results)
+        if result and result.status == "ok":
             rows.append({"document_id": source.document_id, "text": compose(result.title, {}, result.body)})
         else:
             failed += 1
-            log.error("error: %s: %s: %s", printable(str(source.file)), result.status, result.error)
+            reason = f"{result.status}: {result.error}" if result else fault
+            log.error("error: %s: %s", printable(str(source.file)), reason)
     return pl.DataFrame(rows, schema={"document_id": pl.String, "text": pl.String}), failed
 
 
@@ -106,8 +107,10 @@ def main() -> None:
     runtime = read_runtime()
     classifier = load_classifier(MODEL, runtime.device)
     if arguments.corpus:
-        documents = read_table(DOCUMENTS).filter(pl.col("status").is_in(["ok", "duplicate"]))
-        failed = 0
+        extracted, failed = read_table(DOCUMENTS), 0
+        documents = extracted.filter(pl.col("status").is_in(["ok", "duplicate"]))
+        if without := sorted(set(extracted["document_id"]) - set(documents["document_id"])):
+            log.warning("left out, as nothing could be read of them: %s", some(without))
     else:
         sources = find_sources(arguments.paths)
         documents, failed = read_texts(sources, read_section("extract", ExtractParams), runtime.worker_count())
@@ -122,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, own_arguments=True)

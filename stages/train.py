@@ -78,6 +78,14 @@ def train(
     for side, frame in frames.items():
         data[side], cut[side] = encode(frame, classes, tokenizer, model_params.max_length)
 
+    if cut["train"].documents:
+        log.info(
+            "train: %.0f %% of the documents are longer than model.max_length (%d): %.0f %% of all tokens are not read",
+            100 * cut["train"].documents,
+            model_params.max_length,
+            100 * cut["train"].tokens,
+        )
+
     steps_per_epoch = -(-len(data["train"]) // (params.batch_size * params.gradient_accumulation))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),

@@ -403,11 +403,13 @@ def test_the_command_measures_with_gold_and_never_hands_it_on(workspace: Path) -
     )
     assert ended.returncode == 0
     corpus = workspace / "corpus"
+    ignored = "ignored, not ids of documents (the path below documents/ without the ending)"
     assert ended.stderr.splitlines() == [
-        f"{corpus}/labels.csv: 2 unknown documents: 'gone', 'lost'",
-        f"{corpus}/gold.csv: 1 unknown documents: 'lost'",
-        f"{corpus}/examples.csv: 1 unknown documents: 'nobody'",
+        f"{corpus}/labels.csv: {ignored}: 'gone', 'lost'",
+        f"{corpus}/gold.csv: {ignored}: 'lost'",
+        f"{corpus}/examples.csv: {ignored}: 'nobody'",
         f"{corpus}/labels.csv: categories that are not in categories.csv: 'gamma'",
+        f"{corpus}/gold.csv: categories that are not in categories.csv: 'golden'",
         "annotate: 3 of 4 documents by file",
     ]
     assert categories_of(read_table(ANNOTATIONS)) == {"d1": "alpha", "d2": "Beta", "d3": "gamma", "d4": None}

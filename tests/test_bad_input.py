@@ -159,7 +159,10 @@ def test_labels_of_unknown_documents_are_counted_and_the_run_goes_on(workspace: 
     assert run_stage("extract", cwd=workspace).returncode == 0
     finished = run_stage("annotate", cwd=workspace)
     assert finished.returncode == 0, finished.stderr
-    assert "mine/labels.csv: 2 unknown documents: 'b', 'c'" in finished.stderr
+    assert (
+        "mine/labels.csv: ignored, not ids of documents (the path below documents/ without the ending): 'b', 'c'"
+        in finished.stderr
+    )
     metrics = json.loads((workspace / "metrics/annotate.json").read_text(encoding="utf-8"))
     assert (metrics["annotated"], metrics["unknown_labels"]) == (1, 2)
 
@@ -209,3 +212,12 @@ def test_checkpoints_on_a_full_disk_are_one_line_too(
     assert "Traceback" not in finished.stderr
     assert finished.stderr.splitlines()[-1].startswith("error: no space left on the disk while writing ")
     assert not (workspace / "models").exists()
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("data/mine", 2)])
+def test_a_stage_takes_no_arguments_and_says_so_before_it_runs(argument: str, code: int, workspace: Path) -> None:
+    corpus_in(workspace)
+    finished = run_stage("extract", argument, cwd=workspace)
+    assert finished.returncode == code
+    assert "usage: python -m stages.extract" in finished.stdout + finished.stderr
+    assert not (workspace / "data/extracted").exists()

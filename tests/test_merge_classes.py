@@ -374,6 +374,7 @@ def test_the_command_writes_its_tables_and_names_what_it_left_out(workspace: Pat
         f"{workspace}/corpus/overrides.csv: unknown or unreadable documents: 'nowhere'",
         f"{workspace}/corpus/overrides.csv: classes nothing else has: 'fresh'",
         "left out: the same document under different labels: 'c0', 'twin'",
+        "joined into 'other', as fewer than merge_classes.min_count (2) documents: 'fresh' (1)",
         "merge_classes: 5 documents in 3 classes",
     ]
     assert read_table(Path("data/merged/classes.parquet")).rows() == [("a", "a"), ("b", "b"), ("c", "c")]
@@ -385,7 +386,8 @@ def test_the_command_says_so_when_no_document_is_left(workspace: Path) -> None:
     edit_params(workspace / "params.yaml", {"merge_classes.rare": "drop"})
     ended = run_merge(workspace, many("a", 4))
     assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+    rare, line = ended.stderr.splitlines()
+    assert rare == "left out, as fewer than merge_classes.min_count (5) documents: 'a' (4)"
     assert line.startswith("error: merge_classes: no document is left: lower merge_classes.min_count")
     assert wrote_nothing(workspace)
 

@@ -173,7 +173,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a split param": (param("split.seed", 1), ["split", "train", "evaluate"]),
     "a model param": (param("model.max_length", 16), ["train", "evaluate"]),
     "a train param": (param("train.label_smoothing", 0.0), ["train", "evaluate"]),
-    "an evaluate param": (param("evaluate.tfidf.C", 1.0), ["evaluate"]),
+    "an evaluate param": (param("evaluate.tfidf.C", 2.0), ["evaluate"]),
     "a labelled PDF added": (add_pdf("later"), EVERY),
     "an unlabelled PDF added": (add_pdf("unlabelled"), EVERY[:4]),
     "metadata.csv": (replace("data/mini/metadata.csv", "points", "buffers"), EVERY),

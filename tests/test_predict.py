@@ -62,12 +62,15 @@ def test_a_folder_is_answered_in_json(trained: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named_and_the_others_answered(trained: Path) -> None:
-    done = run_stage("predict", "papers/dough.txt", "broken.pdf", "nowhere.pdf", "--format", "csv", cwd=trained)
+    (trained / "letter.docx").write_text("dough in the oven")
+    files = ["papers/dough.txt", "broken.pdf", "nowhere.pdf", "letter.docx"]
+    done = run_stage("predict", *files, "--format", "csv", cwd=trained)
     assert done.returncode == 1
     assert [row["document_id"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["dough"]
     assert "broken.pdf: damaged" in done.stderr
-    assert "nowhere.pdf: damaged: no such file" in done.stderr
-    assert "2 of 3 documents could not be read" in done.stderr
+    assert "nowhere.pdf: no such file" in done.stderr
+    assert "letter.docx: its name does not end in .pdf, .md, .txt" in done.stderr
+    assert "3 of 4 documents could not be read" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -102,6 +105,7 @@ def test_the_whole_corpus_is_classified_from_the_extracted_text(trained: Path) -
     table = pl.read_csv(trained / "out/predictions.csv")
     assert table.columns == ["document_id", "label", "bread", "rail"]
     assert table["document_id"].to_list() == ["a", "b"]
+    assert "left out, as nothing could be read of them: 'c'" in done.stderr
 
 
 def test_without_a_model_one_line_says_so(workspace: Path) -> None:

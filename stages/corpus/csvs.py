@@ -69,6 +69,10 @@ def _rows(path: Path) -> dict[int, list[str]]:
     except UnicodeDecodeError as fault:
         line = fault.object[: fault.start].count(b"\n") + 1
         raise UserError(f"{path} is no UTF-8 text (line {line}): save it as CSV UTF-8") from None
+    first = text.partition("\n")[0]
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in first and "," not in first:
+            raise UserError(f"{path}: its columns are separated by {name}: save it with commas")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         return {number: cells for number, cells in enumerate(reader, start=1) if any(cell.strip() for cell in cells)}

@@ -88,7 +88,7 @@ def printable(name: str) -> str:
 
 
 def why_unreadable(file: Path) -> str | None:
-    """Say why `file` cannot be opened as a document without touching its content, or None."""
+    """Say why `file` is no document that can be opened, without touching its content, or None."""
     try:
         mode = file.stat().st_mode
     except FileNotFoundError:
@@ -97,4 +97,6 @@ def why_unreadable(file: Path) -> str | None:
         return f"cannot be opened: {fault.strerror}"
     if not stat.S_ISREG(mode):
         return "not a regular file"
+    if file.suffix.lower() not in ENDINGS:
+        return f"its name does not end in {', '.join(ENDINGS)}"
     return None if os.access(file, os.R_OK) else "no permission to read it"

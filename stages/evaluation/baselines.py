@@ -16,8 +16,8 @@ def majority(texts: Sequence[str], labels: Sequence[str]) -> DummyClassifier:
 
 
 def tfidf(texts: Sequence[str], labels: Sequence[str], params: TfidfParams) -> Pipeline:
-    """Fit TF-IDF of words and word n-grams with logistic regression."""
+    """Fit TF-IDF of words and word n-grams with logistic regression, classes weighted alike as in macro F1."""
     return make_pipeline(
         TfidfVectorizer(ngram_range=(1, params.ngrams), sublinear_tf=True),
-        LogisticRegression(C=params.C, max_iter=1000),
+        LogisticRegression(C=params.C, class_weight="balanced", max_iter=1000),
     ).fit(texts, labels)

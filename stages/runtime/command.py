@@ -1,5 +1,6 @@
 """How every command starts and ends: logging, the params check, errors as one line."""
 
+import argparse
 import errno
 import logging
 import shutil
@@ -15,8 +16,17 @@ from stages.store import cache_folder
 ALMOST_NOTHING = 1 << 20
 
 
-def run(main: Callable[[], None]) -> None:
-    """Check params.yaml, call `main`, and turn a user's mistake into one line and exit code 1."""
+def run(main: Callable[[], None], own_arguments: bool = False) -> None:
+    """Check params.yaml, call `main`, and turn a user's mistake into one line and exit code 1.
+
+    A stage takes no argument but --help; a `main` with `own_arguments` reads its command line itself.
+    """
+    if not own_arguments:
+        module = sys.modules[main.__module__]
+        name = module.__spec__.name if module.__spec__ else main.__module__
+        argparse.ArgumentParser(
+            prog=f"python -m {name}", description=module.__doc__, epilog="Its settings are in params.yaml."
+        ).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -43,7 +43,10 @@ def assign(
         by_class[min(count, key=lambda label: (-count[label], label))].append(group)
     classes = sorted(set(labels.values()))
     if len(classes) < 2:
-        raise UserError(f"split: all documents are in one class ({', '.join(classes)!r}): a classifier needs two")
+        raise UserError(
+            f"split: all documents are in one class ({', '.join(classes)!r}): a classifier needs two "
+            "(categories of fewer documents than merge_classes.min_count become one class)"
+        )
 
     order = derive(params.seed, "split")
     shares: dict[Side, float] = {"test": params.test_size, "validation": params.validation_size}
@@ -59,8 +62,9 @@ def assign(
         if len(free) < 2 or len(names) < 3:
             raise UserError(
                 f"split: class {label!r} has {len(names)} distinct documents ({len(names) - len(free)} of them "
-                "few-shot examples): train, validation and test need one each. Raise merge_classes.min_count, "
-                "merge it with another class in classes.csv, or label more"
+                "few-shot examples): train, validation and test need one each. Label more of it, correct its "
+                "label, merge it with another class in classes.csv, or leave it out: merge_classes.rare: drop "
+                "with a min_count above its size"
             )
         total = sum(len(members[name]) for name in names)
         spare = len(free) - (1 if len(free) == len(names) else 0)
