@@ -201,7 +201,7 @@ def main() -> None:
     frames = {side: read_table(path) for side, path in sides.items()}
     backbone = locate(model_params.name, model_params.revision)
     weights = sorted(backbone.glob("*.safetensors"))
-    code = sorted(Path(__file__).with_name("training").glob("*.py"))
+    code = sorted(file for room in ("training", "neobert") for file in Path(__file__).with_name(room).glob("*.py"))
     settings = {"train": params.model_dump(), "model": model_params.model_dump()}
     device = resolve_device(runtime.device)
     settings["device"] = {"device": device, "bf16": use_bf16(params.precision, device)}

@@ -119,6 +119,8 @@ def tiny_model(tiny_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -
     import torch
     from transformers import AutoConfig, AutoModel
 
+    import stages.neobert  # noqa: F401  (makes the Auto classes know it)
+
     sizes = {
         "bert": {"intermediate_size": 32, "max_position_embeddings": 64, "num_hidden_layers": 2},
         "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2, "max_position_embeddings": 64},
@@ -131,6 +133,7 @@ def tiny_model(tiny_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -
             "bos_token_id": 2,
             "eos_token_id": 3,
         },
+        "neobert": {"intermediate_size": 24, "num_hidden_layers": 2, "max_length": 64},
     }
 
     def make(kind: str) -> Path:

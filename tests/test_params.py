@@ -432,7 +432,10 @@ def test_no_room_imports_a_stage_or_command() -> None:
 
 
 def test_files_import_each_other_in_no_circle() -> None:
-    order = TopologicalSorter({file: imported(file, ROOT) - {file} for file in FILES}).static_order()
+    """Leaving out that a file of a room always imports the room's own __init__.py, which may gather its files."""
+    order = TopologicalSorter(
+        {file: imported(file, ROOT) - {file, file.with_name("__init__.py")} for file in FILES}
+    ).static_order()
     assert set(order) == set(FILES)
 
 

@@ -122,7 +122,7 @@ def make_clone(folder: Path, model: Path) -> Clone:
 
 @pytest.fixture(scope="session")
 def shared_clone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Clone:
-    return make_clone(tmp_path_factory.mktemp("clones") / "clone", tiny_model("bert"))
+    return make_clone(tmp_path_factory.mktemp("clones") / "clone", tiny_model("neobert"))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from stages.backbone.params import ModelParams
 from stages.corpus.tables import COLUMNS, DOCUMENTS, write_table
+from stages.inference.classifier import load_classifier
 from stages.params import load, validate
 from stages.runtime.settings import read_runtime
 from stages.train import save, train
@@ -113,3 +115,10 @@ def test_without_a_model_one_line_says_so(workspace: Path) -> None:
     done = run_stage("predict", "a.txt", cwd=workspace)
     assert done.returncode == 1
     assert done.stderr.startswith("error: models/classifier: no trained model there")
+
+
+def test_the_log_says_how_many_texts_were_cut(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    classifier = load_classifier(trained / "models/classifier", "cpu")
+    with caplog.at_level(logging.INFO):
+        classifier.probabilities(["dough " * 100, "train", "track"], 2)
+    assert "1 of 3 texts are longer than 32 tokens" in caplog.text

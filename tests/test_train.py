@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 from stages.backbone.bundled import BUNDLED, verified_bundled_folder
@@ -53,7 +53,7 @@ def runtime(**changes: object) -> RuntimeSettings:
     return read_runtime().model_copy(update={"device": "cpu", **changes})
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert"])
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "neobert"])
 def test_any_encoder_is_trained_saved_and_loaded_plainly(
     kind: str, tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
@@ -84,7 +84,7 @@ def test_what_is_saved_holds_no_absolute_path(
 
 
 @pytest.mark.parametrize(("layers", "trainable"), [(-1, 2), (2, 2), (1, 1), (0, 0)])
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert"])
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "neobert"])
 def test_blocks_below_the_trainable_ones_and_embeddings_are_frozen(
     kind: str, layers: int, trainable: int, tiny_model: Callable[[str], Path]
 ) -> None:
@@ -242,6 +242,62 @@ def test_one_class_alone_cannot_be_learned() -> None:
 def test_max_length_beyond_the_model_is_named(tiny_model: Callable[[str], Path]) -> None:
     with pytest.raises(UserError, match=r"model\.max_length: 65 is more than the 64 tokens"):
         load_tokenizer(tiny_model("bert"), "tiny", 65)
+
+
+def with_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> Path:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bert", "neobert"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weights: weights.pop(max(weights)), "the weights lack 1 parts of the encoder"),
+        (
+            lambda weights: weights.update({name: weight[:-1] for name, weight in weights.items()}),
+            r"is \(.*\) in the weights, \(.*\) by config.json",
+        ),
+    ],
+    ids=["a part missing", "another shape"],
+)
+def test_weights_that_are_not_those_of_the_config_are_refused_rather_than_made_up(
+    kind: str,
+    change: Callable[[dict[str, torch.Tensor]], None],
+    message: str,
+    tiny_model: Callable[[str], Path],
+    tmp_path: Path,
+) -> None:
+    def keep_pooler(weights: dict[str, torch.Tensor]) -> None:
+        pooler = {name: weights.pop(name) for name in list(weights) if "pooler" in name}
+        change(weights)
+        weights.update(pooler)
+
+    folder = with_weights(shutil.copytree(tiny_model(kind), tmp_path / "model"), keep_pooler)
+    with pytest.raises(UserError, match=message):
+        load_model(folder, model_params(folder), class_label(FRAMES["train"], FRAMES["validation"]), 0.0)
+
+
+def test_a_classifier_can_be_fine_tuned_for_other_classes(
+    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
+) -> None:
+    folder = tiny_model("neobert")
+    trainer, _ = train(FRAMES, folder, workspace / "first", model_params(folder), params, runtime())
+    save(trainer, workspace / "classifier", {})
+    three = {side: frame.with_columns(label=pl.concat_str("label", pl.lit("!"))) for side, frame in FRAMES.items()}
+    again = model_params(workspace / "classifier")
+    trainer, _ = train(three, workspace / "classifier", workspace / "second", again, params, runtime())
+    assert trainer.model.config.id2label == {0: "bread!", 1: "rail!"}
+
+
+def test_a_tokenizer_of_another_model_is_named(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model("neobert"), tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
+    with pytest.raises(UserError, match=r"tokenizer has \d+ tokens, its config.json says vocab_size 100"):
+        load_tokenizer(folder, "tiny", 32)
 
 
 @pytest.mark.parametrize("name", ["models/pretrained/missing", "./nowhere", "bundled:other"])

@@ -1,5 +1,7 @@
 """Where the files of a named model lie: the bundled one, a local folder, or the Hub."""
 
+import logging
+import re
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -7,6 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from stages.backbone.bundled import BUNDLED, verified_bundled_folder
 from stages.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # Weights as safetensors, configuration and tokenizer; never code, never pickles.
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
@@ -17,7 +21,8 @@ def locate(name: str, revision: str) -> Path:
 
     Args:
         name: `bundled:all-MiniLM-L6-v2`, a local folder, or a Hub id (`owner/model`).
-        revision: commit, tag or branch; for Hub models only.
+        revision: commit, tag or branch; for Hub models only. Of a branch or tag, which can move, the log says
+            the commit it stands for today.
 
     Raises:
         UserError: if there is no such folder, model or network, or it holds no safetensors weights.
@@ -33,6 +38,13 @@ def locate(name: str, revision: str) -> Path:
                 f"model {name!r}: there is no such folder (git-ignored folders need `dvc add` or `dvc pull`)"
             )
         folder = _download(name, revision)
+        if not re.fullmatch("[0-9a-f]{40}", revision):
+            log.warning(
+                "model %r: revision %r is commit %s today; set model.revision to that to keep it",
+                name,
+                revision,
+                folder.name,
+            )
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"model {name!r}: no .safetensors weights in it: convert them (other formats can run code)")
     return folder

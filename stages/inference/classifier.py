@@ -1,5 +1,6 @@
 """A trained classifier: loading it and asking it for probabilities."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +9,12 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+import stages.neobert  # noqa: F401  (makes the Auto classes know it)
 from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
 from stages.runtime.progress import progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class Classifier:
     def probabilities(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
         """Return the probability of each class for each text (float32, texts x classes).
 
-        Batches hold texts of like length, so that little of them is padding.
+        Batches hold texts of like length, so that little of them is padding. The log says how many were cut.
         """
+        cut = 0
         result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -34,8 +39,16 @@ class Classifier:
                 batch = self.tokenizer(
                     [texts[place] for place in places], truncation=True, padding=True, return_tensors="pt"
                 )
+                cut += sum(bool(encoding.overflowing) for encoding in batch.encodings)
                 logits = self.model(**batch.to(self.model.device)).logits
                 result[places] = logits.float().softmax(dim=-1).cpu().numpy()
+        if cut:
+            log.info(
+                "classify: %d of %d texts are longer than %d tokens: cut there",
+                cut,
+                len(texts),
+                self.tokenizer.model_max_length,
+            )
         return result
 
 

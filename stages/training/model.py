@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+import stages.neobert  # noqa: F401  (makes the Auto classes know it)
 from stages.backbone.params import ModelParams
 from stages.runtime.errors import UserError
 from stages.training.pooling import become_mean, prepare_config, resolve_pooling
@@ -28,13 +29,19 @@ def load_tokenizer(folder: Path, name: str, max_length: int) -> PreTrainedTokeni
     """Load the tokenizer of the model in `folder`, set to cut at `max_length` tokens.
 
     Raises:
-        UserError: if the files are no model of transformers, or the model cannot read that many tokens.
+        UserError: if the files are no model of transformers, the tokenizer belongs to another model, or the
+            model cannot read that many tokens.
     """
     try:
         config = AutoConfig.from_pretrained(folder)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as fault:
         raise UserError(f"model.name {name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"model.name {name!r}: its tokenizer has {len(tokenizer)} tokens, its config.json says "
+            f"vocab_size {config.vocab_size}: they belong to different models"
+        )
     limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
     limit = min(number for number in limits if number)
     if max_length > limit:
@@ -47,7 +54,8 @@ def load_model(folder: Path, params: ModelParams, classes: ClassLabel, attention
     """Load the encoder in `folder` in float32 with a new head for `classes`.
 
     Raises:
-        UserError: if transformers knows no sequence classification for its architecture.
+        UserError: if transformers knows no sequence classification for its architecture, or the weights are
+            not those of the encoder that config.json describes.
     """
     config = AutoConfig.from_pretrained(folder)
     pooling = resolve_pooling(params.pooling, config, folder)
@@ -55,7 +63,7 @@ def load_model(folder: Path, params: ModelParams, classes: ClassLabel, attention
     if pooling == "mean":
         overrides |= prepare_config(config)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
             folder,
             num_labels=classes.num_classes,
             id2label=dict(enumerate(classes.names)),
@@ -64,14 +72,42 @@ def load_model(folder: Path, params: ModelParams, classes: ClassLabel, attention
             use_safetensors=True,
             # A checkpoint that was itself a classifier brings a head for its own classes.
             ignore_mismatched_sizes=True,
+            output_loading_info=True,
             **overrides,
         )
     except (OSError, ValueError) as fault:
         raise UserError(f"model.name {params.name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+    _check_encoder(model, loaded, params.name, added="num_hidden_layers" in overrides)
     if pooling == "mean":
         become_mean(model)
     log.info("train: %s of %s", "mean pooling" if pooling == "mean" else "the own pooling", config.model_type)
     return model
+
+
+def _check_encoder(model: PreTrainedModel, loaded: dict[str, set], name: str, added: bool) -> None:
+    """Refuse weights that lack a part of the encoder, or have it in another shape: it would be random.
+
+    Args:
+        loaded: what transformers says about the loading.
+        added: whether the last block is our own.
+    """
+    ours = {id(weight) for weight in find_blocks(model)[-1].parameters()} if added else set()
+    # A head of its own, and a pooler between the two, is what fine-tuning makes new.
+    encoder = {
+        key
+        for key, weight in model.named_parameters()
+        if key.startswith(f"{model.base_model_prefix}.") and "pooler" not in key and id(weight) not in ours
+    }
+    for key, found, wanted in sorted(loaded["mismatched_keys"]):
+        if key in encoder:
+            raise UserError(
+                f"model.name {name!r}: {key} is {tuple(found)} in the weights, {tuple(wanted)} by config.json"
+            )
+    if missing := sorted(encoder & set(loaded["missing_keys"])):
+        raise UserError(
+            f"model.name {name!r}: the weights lack {len(missing)} parts of the encoder that config.json describes, "
+            f"{missing[0]} first"
+        )
 
 
 def find_blocks(model: PreTrainedModel) -> nn.ModuleList:
