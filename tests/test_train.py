@@ -280,16 +280,17 @@ def test_weights_that_are_not_those_of_the_config_are_refused_rather_than_made_u
         load_model(folder, model_params(folder), class_label(FRAMES["train"], FRAMES["validation"]), 0.0)
 
 
-def test_a_classifier_can_be_fine_tuned_for_other_classes(
+def test_a_classifier_can_be_fine_tuned_for_more_classes(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
     folder = tiny_model("neobert")
     trainer, _ = train(FRAMES, folder, workspace / "first", model_params(folder), params, runtime())
     save(trainer, workspace / "classifier", {})
-    three = {side: frame.with_columns(label=pl.concat_str("label", pl.lit("!"))) for side, frame in FRAMES.items()}
+    bees = pl.col("document_id") + "-bees", pl.lit("bees").alias("label")
+    three = {side: rows.vstack(rows.filter(label="rail").with_columns(bees)) for side, rows in FRAMES.items()}
     again = model_params(workspace / "classifier")
     trainer, _ = train(three, workspace / "classifier", workspace / "second", again, params, runtime())
-    assert trainer.model.config.id2label == {0: "bread!", 1: "rail!"}
+    assert trainer.model.config.id2label == {0: "bees", 1: "bread", 2: "rail"}
 
 
 def test_a_tokenizer_of_another_model_is_named(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
