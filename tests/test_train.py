@@ -210,7 +210,7 @@ def test_system_metrics_are_logged_only_when_asked_for(
     folder = tiny_model("bert")
     train(FRAMES, folder, workspace / "one", model_params(folder), params, runtime())
     assert not list(Path("metrics/train").rglob("system/**/*.tsv"))
-    long = params.model_copy(update={"epochs": 30, "lr": 1e-4})  # the monitor writes once a second
+    long = params.model_copy(update={"epochs": 200, "lr": 1e-4})  # the monitor writes once a second
     train(FRAMES, folder, workspace / "two", model_params(folder), long, runtime(monitor=True))
     assert "system" in json.loads(Path("metrics/train/metrics.json").read_text())
 
