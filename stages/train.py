@@ -80,8 +80,9 @@ def train(
 
     if cut["train"].documents:
         log.info(
-            "train: %.0f %% of the documents are longer than model.max_length (%d): %.0f %% of all tokens are not read",
-            100 * cut["train"].documents,
+            "train: %d of %d documents are longer than model.max_length (%d): %.0f %% of all tokens are not read",
+            cut["train"].documents,
+            len(frames["train"]),
             model_params.max_length,
             100 * cut["train"].tokens,
         )
@@ -151,7 +152,10 @@ def train(
         "best_epoch": round(best["epoch"]),
         "validation": {name: best[f"eval_{name}"] for name in ("macro_f1", "weighted_f1", "accuracy")},
         "steps": trainer.state.global_step,
-        "cut_off": {"documents": cut["train"].documents, "tokens": cut["train"].tokens},
+        "cut_off": {
+            "documents": round(cut["train"].documents / len(frames["train"]), 4),
+            "tokens": cut["train"].tokens,
+        },
         "parameters": {
             "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
             "total": sum(weight.numel() for weight in weights),

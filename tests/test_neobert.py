@@ -20,8 +20,10 @@ from transformers import (
     PreTrainedModel,
 )
 
+from stages.neobert.attention import ShortAttention
 from stages.neobert.configuration import NeoBERTConfig
 from stages.neobert.modeling import NeoBERT, NeoBERTForSequenceClassification, NeoBERTLMHead
+from stages.neobert.rotary import rotary_tables, rotate
 from tests.benchmarks.published_neobert import encode
 from tests.conftest import ROOT
 
@@ -145,6 +147,39 @@ def test_gradients_are_those_of_the_padded_published_way(texts: list[list[int]])
     ours, theirs = gradients
     for name, gradient in theirs.items():
         close(ours[name], gradient)
+
+
+def test_a_step_in_bf16_has_the_gradients_of_float32_but_for_rounding() -> None:
+    ids, mask = batch_of([[1, 2, 3, 4, 5, 6, 7], [8], [9, 10, 11]], 8)
+    gradients = []
+    for half in (False, True):
+        model = tiny(hidden_size=64)
+        model.dropout.p = 0.0
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            model(ids, mask, labels=torch.tensor([0, 1, 2])).loss.backward()
+        gradients.append(torch.cat([weight.grad.flatten() for weight in model.model.transformer_encoder.parameters()]))
+    exact, rounded = gradients
+    assert float((rounded - exact).norm() / exact.norm()) < 0.05
+
+
+def test_our_own_gradients_are_those_of_the_function() -> None:
+    torch.manual_seed(0)
+    cosine, sine = (table.double() for table in rotary_tables(torch.arange(5), 4))
+    pairs = torch.randn(5, 2, 2, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda states: rotate(states, (cosine, sine)), pairs)
+    parts = [torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    assert torch.autograd.gradcheck(ShortAttention.apply, parts)
+
+
+def test_hidden_states_are_the_embeddings_and_what_each_block_gives() -> None:
+    ids, mask = batch_of([[1, 2, 3], [4]], 4)
+    model = tiny().model
+    with torch.inference_mode():
+        states = model(ids, mask, output_hidden_states=True).hidden_states
+        assert model(ids, mask).hidden_states is None
+    assert [layer.shape for layer in states] == [(2, 4, 16)] * 3
+    assert_close(states[0][mask.bool()], model.encoder(ids)[mask.bool()])
+    assert_close(model.layer_norm(states[-1]), model(ids, mask).last_hidden_state)
 
 
 def test_attention_weights_come_with_eager_and_only_with_eager() -> None:

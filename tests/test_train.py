@@ -215,7 +215,7 @@ def test_system_metrics_are_logged_only_when_asked_for(
     assert "system" in json.loads(Path("metrics/train/metrics.json").read_text())
 
 
-def test_labels_become_sorted_class_numbers_and_the_cut_off_share_is_measured(tiny_tokenizer: Path) -> None:
+def test_labels_become_sorted_class_numbers_and_what_is_cut_off_is_measured(tiny_tokenizer: Path) -> None:
     classes = class_label(FRAMES["train"], FRAMES["validation"])
     tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)
     texts = pl.DataFrame({"document_id": ["a", "b"], "text": ["a " * 18, "a " * 8], "label": ["rail", "bread"]})
@@ -223,7 +223,7 @@ def test_labels_become_sorted_class_numbers_and_the_cut_off_share_is_measured(ti
     assert classes.names == ["bread", "rail"]
     assert rows["labels"] == [1, 0]
     assert [len(ids) for ids in rows["input_ids"]] == [10, 10]
-    assert (cut.documents, cut.tokens) == (0.5, round(10 / 30, 4))
+    assert (cut.documents, cut.tokens) == (1, round(10 / 30, 4))
 
 
 def test_a_class_missing_from_train_is_named() -> None:

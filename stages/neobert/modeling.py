@@ -13,9 +13,10 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput, MaskedLMOutput, SequenceClassifierOutput
 from transformers.utils.generic import can_return_tuple
 
-from stages.neobert.attention import attend, rotary_tables, rotate
+from stages.neobert.attention import attend
 from stages.neobert.configuration import NeoBERTConfig
 from stages.neobert.packing import Packing, find_packing
+from stages.neobert.rotary import rotary_tables, rotate
 
 
 class SwiGLU(nn.Module):
@@ -47,9 +48,9 @@ class EncoderBlock(GradientCheckpointingLayer):
     def forward(self, hidden: Tensor, tables: tuple[Tensor, Tensor], packing: Packing) -> tuple[Tensor, Tensor | None]:
         """Take and return states [tokens, hidden_size]; return also the attention weights if eager."""
         heads = self.qkv(self.attention_norm(hidden)).unflatten(-1, (self.config.num_attention_heads, 3, -1))
-        query, key, value = heads.unbind(2)
-        query, key = rotate(query, tables), rotate(key, tables)
-        attended, weights = attend(query, key, value, packing, self.config._attn_implementation, self)
+        pairs, value = heads.split((2, 1), dim=2)
+        query, key = rotate(pairs, tables).unbind(2)
+        attended, weights = attend(query, key, value.squeeze(2), packing, self.config._attn_implementation, self)
         hidden = hidden + self.wo(attended.flatten(1))
         return hidden + self.ffn(self.ffn_norm(hidden)), weights
 
@@ -142,15 +143,20 @@ class NeoBERT(NeoBERTPreTrainedModel):
             position_ids = torch.arange(width, device=tokens.device)[None]
         tables = rotary_tables(packing.pack(position_ids.expand(batch, width)), self.config.head_size)
         hidden = packing.pack(tokens) if input_ids is None else self.encoder(packing.pack(tokens))
-        states, attentions = [hidden], []
+        states: list[Tensor] = []
+        attentions: list[Tensor] = []
         for block in self.transformer_encoder:
+            if output_hidden_states:
+                states.append(packing.unpack(hidden))
             hidden, weights = block(hidden, tables, packing)
-            states.append(hidden)
-            attentions.append(weights)
+            if output_attentions:
+                attentions.append(weights)
+        if output_hidden_states:
+            states.append(packing.unpack(hidden))
         return BaseModelOutput(
             last_hidden_state=packing.unpack(self.layer_norm(hidden)),
-            hidden_states=tuple(map(packing.unpack, states)) if output_hidden_states else None,
-            attentions=tuple(attentions) if output_attentions else None,
+            hidden_states=tuple(states) or None,
+            attentions=tuple(attentions) or None,
         )
 
 

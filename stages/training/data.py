@@ -12,9 +12,9 @@ from stages.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class Truncation:
-    """How much of the texts lies beyond `model.max_length`: shares of documents and of tokens."""
+    """How much of the texts lies beyond `model.max_length`: documents cut, and the share of all tokens."""
 
-    documents: float
+    documents: int
     tokens: float
 
 
@@ -52,7 +52,7 @@ def encode(
     encoded = table.map(tokenize, batched=True, remove_columns=["text"], keep_in_memory=True, new_fingerprint="tokens")
     lengths = np.array(encoded["length"])
     cut = Truncation(
-        documents=round(float((lengths > max_length).mean()), 4),
+        documents=int((lengths > max_length).sum()),
         tokens=round(float((lengths - max_length).clip(0).sum() / lengths.sum()), 4),
     )
     keep = ["input_ids", "attention_mask", "labels"]

@@ -78,7 +78,8 @@ def measure(documents: pl.DataFrame, labels: pl.DataFrame, params: Experiment, s
     }
     print(
         f"seed {seed}: {len(frames['train'])} train, {len(test)} test: model {found['model']:.4f}, "
-        f"TF-IDF {found['tfidf']:.4f}, best epoch {metrics['best_epoch']}, training {seconds:.0f} s",
+        f"TF-IDF {found['tfidf']:.4f}, validation {metrics['validation']['macro_f1']:.4f}, "
+        f"best epoch {metrics['best_epoch']}, training {seconds:.0f} s",
         flush=True,
     )
     return answers
