@@ -2,8 +2,6 @@
 
 import hashlib
 import logging
-import math
-import os
 import platform
 import shutil
 import sys
@@ -13,14 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from transformers import (
-    DataCollatorWithPadding,
-    EvalPrediction,
-    PrinterCallback,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+import torch
+from transformers import EvalPrediction, PrinterCallback, Trainer, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from stages.backbone.params import ModelParams
@@ -34,18 +26,20 @@ from stages.runtime.command import run
 from stages.runtime.device import resolve_device
 from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.store import cache_folder
+from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
+from stages.training.frozen import allocate, frozen_blocks_run_once
 from stages.training.history import Bar, History, open_history
 from stages.training.model import freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
+from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
+from stages.training.trainer import FineTuner, make_arguments, memory_errors_named, selection
 
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
-# Loss and learning rate are logged at most so many times in a run, at every step of a short one.
-MAX_LOGS = 500
 RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy")
 
 
@@ -87,49 +81,28 @@ def train(
             100 * cut["train"].tokens,
         )
 
-    steps_per_epoch = -(-len(data["train"]) // (params.batch_size * params.gradient_accumulation))
-    arguments = TrainingArguments(
-        output_dir=str(checkpoints),
-        num_train_epochs=params.epochs,
-        learning_rate=params.lr,
-        per_device_train_batch_size=params.batch_size,
-        per_device_eval_batch_size=params.batch_size,
-        gradient_accumulation_steps=params.gradient_accumulation,
-        weight_decay=params.weight_decay,
-        warmup_steps=params.warmup,
-        label_smoothing_factor=params.label_smoothing,
-        optim="adamw_torch_fused",
-        bf16=bf16,
-        use_cpu=device == "cpu",
-        # Less padding. It also reorders evaluation, where only scores over all documents are taken.
-        train_sampling_strategy="group_by_length",
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        include_for_metrics=["loss"],
-        metric_for_best_model="selection",
-        greater_is_better=True,
-        logging_steps=-(-steps_per_epoch * params.epochs // MAX_LOGS),
-        seed=derive(params.seed, "train"),
-        data_seed=derive(params.seed, "train.order"),
-        report_to="none",
-        disable_tqdm=True,
-    )
-    if "LOCAL_RANK" not in os.environ and arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # else the Trainer silently splits each batch over all GPUs
+    arguments = make_arguments(params, len(data["train"]), checkpoints, device, bf16)
 
     def measure(prediction: EvalPrediction) -> dict[str, float]:
         found = scores(prediction.label_ids, prediction.predictions.argmax(-1), range(classes.num_classes))
         return {**found, "selection": selection(found[params.best_by], float(np.mean(prediction.losses)))}
 
-    with open_history(runtime.monitor) as live:
-        trainer = Trainer(
+    def room(rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
+        return allocate(rows, columns, dtype, runtime.states_mb, checkpoints / "states")
+
+    with (
+        memory_errors_named(device),
+        frozen_blocks_run_once(model.to(device), data, tokenizer, bf16, room) as (rows, collator),
+        only_first_token(model),
+        fast_gradients(model, bf16),
+        open_history(runtime.monitor) as live,
+    ):
+        trainer = FineTuner(
             model=model,
             args=arguments,
-            train_dataset=data["train"],
-            eval_dataset=data["validation"],
-            data_collator=DataCollatorWithPadding(tokenizer),
+            train_dataset=rows["train"],
+            eval_dataset=rows["validation"],
+            data_collator=collator,
             processing_class=tokenizer,
             compute_metrics=measure,
             callbacks=[History(live, params.epochs)],
@@ -162,16 +135,6 @@ def train(
         },
     }
     return trainer, metrics
-
-
-def selection(score: float, loss: float) -> float:
-    """Return what the best epoch is best in: the score, and among equal ones the lower validation loss.
-
-    Args:
-        score: rounded to 4 digits; a few dozen validation documents leave many epochs with the same one.
-        loss: 0 or more.
-    """
-    return score + 1e-5 * math.exp(-loss)
 
 
 def _log_to_tensorboard(trainer: Trainer, run_name: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
 
 from stages.backbone.bundled import BUNDLED, verified_bundled_folder
@@ -17,12 +19,16 @@ from stages.backbone.resolve import locate
 from stages.params import load, validate
 from stages.runtime.errors import UserError
 from stages.runtime.settings import RuntimeSettings, read_runtime
-from stages.train import save, selection, train
+from stages.train import save, train
+from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
+from stages.training.frozen import allocate
 from stages.training.model import find_blocks, freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
+from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
+from stages.training.trainer import FineTuner, selection
 
 WORDS = {"bread": "flour oven dough crust", "rail": "train track signal station"}
 
@@ -117,6 +123,74 @@ def test_frozen_weights_come_out_of_training_unchanged(
     assert not same["encoder.layer.1.output.dense.weight"]
 
 
+@pytest.mark.parametrize("layers", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "neobert"])
+def test_frozen_blocks_run_once_give_the_model_that_they_give_in_every_epoch(
+    kind: str,
+    layers: int,
+    tiny_model: Callable[[str], Path],
+    params: TrainParams,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tiny_model(kind)
+    without_dropout(folder)
+    args = (model_params(folder), params.model_copy(update={"trainable_layers": layers}))
+    once, metrics = train(FRAMES, folder, workspace / "once", *args, runtime(states_mb=0))
+    monkeypatch.setattr("stages.training.frozen.SEPARABLE", frozenset())
+    each, each_metrics = train(FRAMES, folder, workspace / "each", *args, runtime())
+    assert metrics == each_metrics
+    ours, theirs = once.model.state_dict(), each.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        assert_close(ours[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def without_dropout(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    off = {key: 0.0 for key, value in config.items() if "dropout" in key and isinstance(value, int | float)}
+    off |= {"classifier_dropout": 0.0} if "classifier_dropout" in config else {}
+    (folder / "config.json").write_text(json.dumps(config | off))
+
+
+def test_averaging_only_for_the_first_token_gives_what_the_whole_block_gives(
+    tiny_model: Callable[[str], Path],
+) -> None:
+    folder = tiny_model("bert")
+    wanted = model_params(folder).model_copy(update={"pooling": "mean"})
+    model = load_model(folder, wanted, class_label(FRAMES["train"], FRAMES["validation"]), 0.0).eval()
+    ids = torch.tensor([[2, 7, 8, 9, 3], [2, 7, 3, 0, 0], [2, 3, 0, 0, 0]])
+    for mask in (None, (ids > 0).long()):
+        whole = model(ids, mask).logits
+        with only_first_token(model):
+            assert_close(model(ids, mask).logits, whole)
+        assert torch.equal(model(ids, mask).logits, whole)
+
+
+def test_attention_in_float32_changes_a_bf16_step_by_rounding_alone(tiny_model: Callable[[str], Path]) -> None:
+    folder = tiny_model("bert")
+    model = load_model(folder, model_params(folder), class_label(FRAMES["train"], FRAMES["validation"]), 0.0).eval()
+    ids = torch.tensor([[2, 7, 8, 9, 3], [2, 7, 3, 0, 0]])
+    with torch.autocast("cpu", torch.bfloat16):
+        usual = model(ids, (ids > 0).long()).logits
+        with fast_gradients(model, bf16=True):
+            assert model.config._attn_implementation == "sdpa_in_float32"
+            assert_close(model(ids, (ids > 0).long()).logits, usual, atol=0.02, rtol=0.02)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_states_that_memory_does_not_hold_go_into_a_file_that_has_its_room(tmp_path: Path) -> None:
+    states = allocate(1000, 16, torch.bfloat16, 0, tmp_path / "run/states")
+    states.fill_(1.5)
+    assert (tmp_path / "run/states").stat().st_size == 1000 * 16 * 2
+    assert states.shape == (1000, 16)
+    assert allocate(1000, 16, torch.float32, 1, tmp_path / "none").dtype == torch.float32
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(UserError, match=r"no room for 2048000\.0 GiB.*PIPELINE_CACHE"):
+        allocate(2**39, 1000, torch.float32, 0, tmp_path / "huge")
+    assert not (tmp_path / "huge").exists()
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
@@ -147,6 +221,34 @@ def test_among_epochs_of_equal_score_the_one_with_the_lowest_validation_loss_is_
 
 def test_a_higher_score_outweighs_any_loss() -> None:
     assert selection(0.8001, 99.0) > selection(0.8, 0.0) > selection(0.8, 0.1)
+
+
+def test_a_loss_that_is_no_number_stops_at_once_and_says_what_to_try(
+    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
+) -> None:
+    folder = tiny_model("bert")
+    wild = params.model_copy(update={"lr": 1e38, "warmup": 0.0})
+    with pytest.raises(UserError, match=r"the loss is nan in step 2 of 4, at learning rate .*: lower train\.lr"):
+        train(FRAMES, folder, workspace / "checkpoints", model_params(folder), wild, runtime())
+
+
+@pytest.mark.parametrize(
+    "fault", [torch.OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] can't allocate memory")]
+)
+def test_running_out_of_memory_names_the_knobs(
+    fault: RuntimeError,
+    tiny_model: Callable[[str], Path],
+    params: TrainParams,
+    workspace: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(FineTuner, "training_step", full)
+    folder = tiny_model("bert")
+    with pytest.raises(UserError, match=r"out of memory on cpu: halve train\.batch_size"):
+        train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
 
 
 class KilledError(Exception):
@@ -210,9 +312,10 @@ def test_system_metrics_are_logged_only_when_asked_for(
     folder = tiny_model("bert")
     train(FRAMES, folder, workspace / "one", model_params(folder), params, runtime())
     assert not list(Path("metrics/train").rglob("system/**/*.tsv"))
-    long = params.model_copy(update={"epochs": 200, "lr": 1e-4})  # the monitor writes once a second
-    train(FRAMES, folder, workspace / "two", model_params(folder), long, runtime(monitor=True))
-    assert "system" in json.loads(Path("metrics/train/metrics.json").read_text())
+    # The monitor writes once a second, and before it ends.
+    train(FRAMES, folder, workspace / "two", model_params(folder), params, runtime(monitor=True))
+    assert list(Path("metrics/train").rglob("system/**/*.tsv"))
+    assert "_monitoring_loop" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_labels_become_sorted_class_numbers_and_what_is_cut_off_is_measured(tiny_tokenizer: Path) -> None:

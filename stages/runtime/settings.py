@@ -15,6 +15,7 @@ class RuntimeSettings(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     tensorboard: bool
     monitor: bool
+    states_mb: int = Field(ge=0)
 
     def worker_count(self) -> int:
         """Return the number of worker processes: `workers`, or one for each usable core if 0."""

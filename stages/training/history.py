@@ -1,6 +1,9 @@
 """The history of a run, written with DVCLive as training goes."""
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import dvclive.monitor_system
 import torch
@@ -21,11 +24,17 @@ NAMES = {
 }
 
 
-def open_history(monitor: bool) -> Live:
+@contextmanager
+def open_history(monitor: bool) -> Iterator[Live]:
     """Open metrics/train/ for a run; with `monitor` DVCLive also logs CPU, memory, disk and GPU there."""
     # DVCLive takes the presence of nvidia-ml-py for that of a driver, and then logs nothing at all.
     dvclive.monitor_system.GPU_AVAILABLE = torch.cuda.is_available()
-    return Live("metrics/train", dvcyaml=None, save_dvc_exp=False, monitor_system=monitor)
+    with Live("metrics/train", dvcyaml=None, save_dvc_exp=False, monitor_system=monitor) as live:
+        yield live
+    # DVCLive does not wait for its monitor, which may still be writing.
+    for thread in threading.enumerate():
+        if "_monitoring_loop" in thread.name:
+            thread.join()
 
 
 class Bar(ProgressCallback):

@@ -8,10 +8,13 @@ with a feed-forward part of zeros changes nothing else. The trained model thus s
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from stages.runtime.errors import UserError
@@ -66,3 +69,37 @@ def become_mean(model: PreTrainedModel) -> None:
         pooler.weight.copy_(identity * POOLER_SCALE)
         pooler.bias.zero_()
     block.requires_grad_(False)
+
+
+class _FirstToken(nn.Module):
+    """What the averaging block gives the first token, without its work for the others."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, *_: object, **__: object) -> Tensor:
+        """Take states [batch, width, hidden_size]; return those of the first tokens [batch, 1, hidden_size]."""
+        if attention_mask is None:
+            mean = hidden.mean(dim=1, keepdim=True)
+        else:
+            # [batch, 1, queries, width]: true, or 0 in the additive form, where a token is real.
+            row = attention_mask[:, 0, :1]
+            real = (row if row.dtype == torch.bool else row == 0).to(hidden.dtype)
+            mean = real @ hidden / real.sum(dim=-1, keepdim=True)
+        attention = self.block.attention
+        return self.block.feed_forward_chunk(attention.output(attention.self.value(mean), hidden[:, :1]))
+
+
+@contextmanager
+def only_first_token(model: PreTrainedModel) -> Iterator[None]:
+    """Spare training the averaging block's work for tokens that nothing reads."""
+    layers = model.bert.encoder.layer if model.config.model_type == "bert" else []
+    if not len(layers) or layers[-1].attention.self.query.weight.any():  # a block that learned where to look
+        yield
+        return
+    block, layers[-1] = layers[-1], _FirstToken(layers[-1])
+    try:
+        yield
+    finally:
+        layers[-1] = block

@@ -1,0 +1,194 @@
+"""Frozen blocks run once: the states they hand on are kept, and every epoch starts from those.
+
+Embeddings and blocks that do not learn give a document the same states in each epoch. They are computed before
+the first one; then the model is trained without them, and gets them back.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset, concatenate_datasets
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
+
+from stages.runtime.errors import UserError
+from stages.runtime.progress import progress
+from stages.training.model import find_blocks
+
+log = logging.getLogger(__name__)
+
+# Architectures whose blocks take the last one's states and nothing else of the blocks before; tested for each.
+SEPARABLE = frozenset({"bert", "distilbert", "modernbert", "neobert"})
+# Tokens, padding included, that the frozen blocks read at a time.
+BATCH_TOKENS = 8192
+
+
+Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
+
+
+@contextmanager
+def frozen_blocks_run_once(
+    model: PreTrainedModel,
+    data: dict[str, Dataset],
+    tokenizer: PreTrainedTokenizerBase,
+    bf16: bool,
+    allocate: Callable[[int, int, torch.dtype], Tensor],
+) -> Iterator[tuple[dict[str, Dataset], Collator]]:
+    """Yield data and collator to train `model` with, which meanwhile lacks what never learns.
+
+    Where the embeddings learn, or the architecture's blocks cannot be run apart, that is the whole model on the texts.
+
+    Args:
+        model: on the device where it is trained.
+        data: for each side rows of `input_ids`, `attention_mask` and `labels`.
+        allocate: gives a tensor of so many rows, columns and this dtype.
+    """
+    collator = DataCollatorWithPadding(tokenizer)
+    count = _count_frozen(model)
+    if count is None:
+        yield data, collator
+        return
+    rows = concatenate_datasets(list(data.values())).select_columns(["input_ids", "attention_mask"])
+    lengths = [len(ids) for ids in rows["input_ids"]]
+    tokens = allocate(sum(lengths), model.config.hidden_size, torch.bfloat16 if bf16 else torch.float32)
+    parts = tokens.split(lengths)
+    with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+        _fill(parts, model, count, rows, lengths, collator)
+
+    places = iter(range(len(parts)))
+    sides = {
+        side: Dataset.from_dict(
+            {"place": (own := [next(places) for _ in frame]), "length": [lengths[p] for p in own]}
+        ).add_column("labels", frame["labels"])
+        for side, frame in data.items()
+    }
+
+    def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
+        states = [parts[row["place"]] for row in batch]
+        padded = pad_sequence(states, batch_first=True).float()
+        reached = torch.tensor([len(part) for part in states])[:, None]
+        return {
+            "inputs_embeds": padded,
+            "attention_mask": (torch.arange(padded.shape[1]) < reached).long(),
+            "labels": torch.tensor([row["labels"] for row in batch]),
+        }
+
+    with _only(model, slice(count, None)), _without_embeddings(model):
+        yield sides, collate
+
+
+def _count_frozen(model: PreTrainedModel) -> int | None:
+    """Return how many blocks from the bottom never learn; None if embeddings do, or blocks do not stand alone."""
+    if any(weight.requires_grad for weight in model.get_input_embeddings().parameters()):
+        return None
+    if model.config.model_type not in SEPARABLE:
+        log.info("train: frozen blocks of %s are run in every epoch", model.config.model_type)
+        return None
+    learns = [any(weight.requires_grad for weight in block.parameters()) for block in find_blocks(model)]
+    return learns.index(True) if any(learns) else len(learns)
+
+
+def _fill(
+    parts: Sequence[Tensor],
+    model: PreTrainedModel,
+    count: int,
+    rows: Dataset,
+    lengths: list[int],
+    collator: DataCollatorWithPadding,
+) -> None:
+    """Write into `parts` what embeddings and the first `count` blocks say about each token of each document."""
+    batches: list[list[int]] = []
+    for place in sorted(range(len(rows)), key=lambda place: lengths[place]):
+        if not batches or (len(batches[-1]) + 1) * lengths[place] > BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(place)
+    last = find_blocks(model)[count - 1] if count else _embeddings(model) or model.get_input_embeddings()
+    outputs: list[Tensor | tuple[Tensor, ...]] = []
+    hook = last.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    model.eval()
+    with _only(model, slice(count)):
+        for places in progress(batches, total=len(batches), what="frozen blocks"):
+            batch = collator([rows[place] for place in places]).to(model.device)
+            model(**batch)
+            output = outputs.pop()
+            states = output[0] if isinstance(output, tuple) else output
+            if states.ndim == 3:  # padded; NeoBERT's are packed
+                states = states[batch["attention_mask"].bool()]
+            for place, part in zip(places, states.split([lengths[place] for place in places]), strict=True):
+                parts[place].copy_(part)
+    hook.remove()
+
+
+@contextmanager
+def _only(model: PreTrainedModel, kept: slice) -> Iterator[None]:
+    """Take the blocks that are not `kept` out of the model."""
+    blocks = find_blocks(model)
+    parent, name = next(
+        (module, name) for module in model.modules() for name, child in module.named_children() if child is blocks
+    )
+    setattr(parent, name, blocks[kept])
+    try:
+        yield
+    finally:
+        setattr(parent, name, blocks)
+
+
+@contextmanager
+def _without_embeddings(model: PreTrainedModel) -> Iterator[None]:
+    """Have the model take `inputs_embeds` as they are, positions and types of tokens included."""
+    embeddings = _embeddings(model)
+    if embeddings is not None:
+        model.base_model.embeddings = _Given()
+    try:
+        yield
+    finally:
+        if embeddings is not None:
+            model.base_model.embeddings = embeddings
+
+
+def _embeddings(model: PreTrainedModel) -> nn.Module | None:
+    """Return what adds positions and types of tokens to their embeddings, if there is such a thing."""
+    found: nn.Module | None = getattr(model.base_model, "embeddings", None)
+    return found
+
+
+class _Given(nn.Module):
+    """In the place of the embeddings: the states are given."""
+
+    def forward(self, input_ids: None = None, inputs_embeds: Tensor | None = None, *_: object, **__: object) -> Tensor:
+        if inputs_embeds is None:
+            raise ValueError("a model without its frozen blocks takes inputs_embeds")
+        return inputs_embeds
+
+
+def allocate(rows: int, columns: int, dtype: torch.dtype, limit_mb: int, file: Path) -> Tensor:
+    """Return an empty tensor: in memory, or in the memory-mapped `file` if it takes more than `limit_mb` MiB.
+
+    Raises:
+        UserError: if the disk has no room for the file.
+    """
+    size = rows * columns * dtype.itemsize
+    if size <= limit_mb * 2**20:
+        return torch.empty(rows, columns, dtype=dtype)
+    log.info("train: %.1f GiB of states of the frozen blocks go into a file", size / 2**30)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with file.open("wb") as content:
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                # Reserved now: a full disk met while writing to mapped memory would kill the process.
+                os.posix_fallocate(content.fileno(), 0, size)
+            else:
+                content.truncate(size)
+    except OSError as fault:
+        file.unlink(missing_ok=True)
+        raise UserError(
+            f"train: no room for {size / 2**30:.1f} GiB of states of the frozen blocks ({fault.strerror}): "
+            "make room, or move the cache with PIPELINE_CACHE"
+        ) from None
+    return torch.from_file(str(file), shared=True, size=rows * columns, dtype=dtype).view(rows, columns)

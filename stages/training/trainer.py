@@ -1,0 +1,102 @@
+"""transformers' Trainer as this pipeline uses it."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, Trainer, TrainingArguments
+
+from stages.params.seeds import derive
+from stages.runtime.errors import UserError
+from stages.training.params import TrainParams
+
+# Loss and learning rate are logged at most so many times in a run, at every step of a short one.
+MAX_LOGS = 500
+
+
+def make_arguments(
+    params: TrainParams, documents: int, checkpoints: Path, device: str, bf16: bool
+) -> TrainingArguments:
+    """Return the Trainer's arguments for training on so many `documents`."""
+    steps_per_epoch = -(-documents // (params.batch_size * params.gradient_accumulation))
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=params.epochs,
+        learning_rate=params.lr,
+        per_device_train_batch_size=params.batch_size,
+        per_device_eval_batch_size=params.batch_size,
+        gradient_accumulation_steps=params.gradient_accumulation,
+        weight_decay=params.weight_decay,
+        warmup_steps=params.warmup,
+        label_smoothing_factor=params.label_smoothing,
+        optim="adamw_torch_fused",
+        bf16=bf16,
+        use_cpu=device == "cpu",
+        # A loss that is no number is an error (below), not something to leave out of the log.
+        logging_nan_inf_filter=False,
+        # Less padding. It also reorders evaluation, where only scores over all documents are taken.
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        include_for_metrics=["loss"],
+        metric_for_best_model="selection",
+        greater_is_better=True,
+        logging_steps=-(-steps_per_epoch * params.epochs // MAX_LOGS),
+        seed=derive(params.seed, "train"),
+        data_seed=derive(params.seed, "train.order"),
+        remove_unused_columns=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if "LOCAL_RANK" not in os.environ and arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # else the Trainer silently splits each batch over all GPUs
+    return arguments
+
+
+def selection(score: float, loss: float) -> float:
+    """Return what the best epoch is best in: the score, and among equal ones the lower validation loss.
+
+    Args:
+        score: rounded to 4 digits; a few dozen validation documents leave many epochs with the same one.
+        loss: 0 or more.
+    """
+    return score + 1e-5 * math.exp(-loss)
+
+
+class FineTuner(Trainer):
+    """A Trainer that stops when the loss is no longer a number."""
+
+    def training_step(self, model: PreTrainedModel, inputs: dict[str, Tensor], *rest: object) -> Tensor:
+        """Take a step as the Trainer does.
+
+        Raises:
+            UserError: if the loss is infinite or not a number.
+        """
+        loss: Tensor = super().training_step(model, inputs, *rest)
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"train: the loss is {float(loss)} in step {self.state.global_step + 1} of {self.state.max_steps}, at "
+                f"learning rate {self._get_learning_rate():.3g}: lower train.lr, raise train.warmup, or set "
+                "train.precision: fp32"
+            )
+        return loss
+
+
+@contextmanager
+def memory_errors_named(device: str) -> Iterator[None]:
+    """Turn running out of memory into a UserError that says what to change."""
+    try:
+        yield
+    except RuntimeError as fault:  # torch.OutOfMemoryError is one; on a CPU only the text tells
+        if not isinstance(fault, torch.OutOfMemoryError) and "can't allocate memory" not in str(fault):
+            raise
+        raise UserError(
+            f"train: out of memory on {device}: halve train.batch_size and double train.gradient_accumulation (the "
+            "same steps in smaller parts), or lower model.max_length or train.trainable_layers"
+        ) from None
