@@ -16,6 +16,8 @@ NAME = "sdpa_in_float32"
 def _sdpa_in_float32(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: object
 ) -> tuple[Tensor, None]:
+    if not torch.is_grad_enabled():
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     with torch.autocast(query.device.type, enabled=False):
         exact = (part.float() for part in (query, key, value))
         attended, _ = sdpa_attention_forward(module, *exact, attention_mask, **options)
@@ -28,7 +30,7 @@ ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
 
 @contextmanager
 def fast_gradients(model: PreTrainedModel, bf16: bool) -> Iterator[None]:
-    """Have a model trained in bfloat16 on a CPU attend in float32.
+    """Have a model trained in bfloat16 on a CPU attend in float32 wherever gradients will be asked for.
 
     A training step's SDPA on 8 documents takes 7 ms instead of 23 at 150 tokens, 46 instead of 58 at 450
     (12 heads of 32, torch 2.13, two cores with AMX): its bfloat16 gradients are slow.
