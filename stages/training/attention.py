@@ -16,11 +16,10 @@ NAME = "sdpa_in_float32"
 def _sdpa_in_float32(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: object
 ) -> tuple[Tensor, None]:
-    if not torch.is_grad_enabled():
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    dtype = torch.float32 if torch.is_grad_enabled() else value.dtype
     with torch.autocast(query.device.type, enabled=False):
-        exact = (part.float() for part in (query, key, value))
-        attended, _ = sdpa_attention_forward(module, *exact, attention_mask, **options)
+        parts = (part.to(dtype) for part in (query, key, value))
+        attended, _ = sdpa_attention_forward(module, *parts, attention_mask, **options)
     return attended.to(value.dtype), None
 
 
