@@ -276,7 +276,7 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         model = tiny().train()
         model.dropout.p = 0.0
         if checkpointed:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         model(ids, mask, labels=torch.tensor([0, 2])).loss.backward()
         gradients.append(model.model.transformer_encoder[0].qkv.weight.grad)
     assert_close(*gradients)
