@@ -9,11 +9,8 @@ pooled over the test documents of all seeds and the 95 % bootstrap interval of t
 """
 
 import argparse
-import contextlib
 import logging
 import os
-import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +18,17 @@ import polars as pl
 from sklearn.metrics import f1_score
 
 from stages.annotate import annotate
-from stages.backbone.resolve import locate
 from stages.corpus.csvs import read_csv
 from stages.corpus.documents import list_documents
 from stages.corpus.duplicates import groups_of
 from stages.evaluation.baselines import tfidf
 from stages.evaluation.scores import scores
 from stages.extract import read_sources, tabulate
-from stages.inference.classifier import load_classifier
 from stages.merge_classes import merge_classes
 from stages.params import load
 from stages.runtime.checker import Experiment, check
 from stages.split import split
-from stages.train import save, train
+from tests.benchmarks.training import fine_tune
 
 RESAMPLINGS = 2000
 
@@ -56,24 +51,16 @@ def measure(documents: pl.DataFrame, labels: pl.DataFrame, params: Experiment, s
     """Split, train and predict once; return `document_id`, `label`, `model`, `tfidf` of the test documents."""
     settings = params.split.model_copy(update={"seed": seed})
     table, _ = split(documents, labels, [], [], settings)
-    frames = {side: table.filter(side=side) for side in ("train", "validation")}
-    test = table.filter(side="test")
-    start = time.perf_counter()
-    folder = locate(params.model.name, params.model.revision)
-    seeded = params.train.model_copy(update={"seed": seed})
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
-        trainer, metrics = train(frames, folder, Path("checkpoints"), params.model, seeded, params.runtime)
-        save(trainer, Path("classifier"), {})
-        seconds = time.perf_counter() - start
-        classifier = load_classifier(Path("classifier"), params.runtime.device)
-        probabilities = classifier.probabilities(test["text"].to_list(), params.evaluate.batch_size)
+    frames = {side: table.filter(side=side) for side in ("train", "validation", "test")}
+    given, metrics, seconds = fine_tune(frames, params, seed, asked=["test"])
     baseline = tfidf(frames["train"]["text"].to_list(), frames["train"]["label"].to_list(), params.evaluate.tfidf)
+    test = frames["test"]
     answers = test.select("document_id", "label").with_columns(
-        model=pl.Series([classifier.labels[place] for place in probabilities.argmax(axis=1)]),
-        tfidf=pl.Series(baseline.predict(test["text"].to_list()).tolist()),
+        model=pl.Series(given["test"]), tfidf=pl.Series(baseline.predict(test["text"].to_list()).tolist())
     )
+    names = sorted(set(frames["train"]["label"]))
     found = {
-        name: scores(answers["label"].to_list(), answers[name].to_list(), classifier.labels)["macro_f1"]
+        name: scores(answers["label"].to_list(), answers[name].to_list(), names)["macro_f1"]
         for name in ("model", "tfidf")
     }
     print(

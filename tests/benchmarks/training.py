@@ -16,7 +16,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from sklearn.metrics import f1_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 from stages.backbone.resolve import locate
+from stages.files import Metrics
 from stages.inference.classifier import load_classifier
 from stages.params import load
 from stages.runtime.checker import Experiment, check
@@ -53,25 +54,33 @@ def macro_f1(true: list[str], given: list[str]) -> float:
     return float(f1_score(true, given, average="macro"))
 
 
-def fine_tune(frames: Frames, params: Experiment, seed: int) -> tuple[dict[str, list[str]], float]:
-    """Train as the stage does; return the answers for each frame, and the seconds from texts to the saved model."""
+def fine_tune(
+    frames: Frames, params: Experiment, seed: int, asked: Sequence[str] = ("train", "test")
+) -> tuple[dict[str, list[str]], Metrics, float]:
+    """Train on `train` and `validation` as the stage does.
+
+    Returns:
+        The answers for each frame that is `asked`, the stage's metrics, and the seconds from texts to the saved model.
+    """
     start = time.perf_counter()
     settings = params.train.model_copy(update={"seed": seed})
     sides = {side: frames[side] for side in ("train", "validation")}
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         folder = locate(params.model.name, params.model.revision)
-        trainer, _ = train(sides, folder, Path("checkpoints"), params.model, settings, params.runtime)
+        trainer, metrics = train(sides, folder, Path("checkpoints"), params.model, settings, params.runtime)
         save(trainer, Path("classifier"), {})
         seconds = time.perf_counter() - start
         classifier = load_classifier(Path("classifier"), params.runtime.device)
         answers = {
             side: [
                 classifier.labels[place]
-                for place in classifier.probabilities(frame["text"].to_list(), params.evaluate.batch_size).argmax(1)
+                for place in classifier.probabilities(
+                    frames[side]["text"].to_list(), params.evaluate.batch_size
+                ).argmax(1)
             ]
-            for side, frame in frames.items()
+            for side in asked
         }
-    return answers, seconds
+    return answers, metrics, seconds
 
 
 def regress(frames: Frames, params: Experiment) -> list[str]:
@@ -158,7 +167,7 @@ def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: in
         rest = shuffled.filter(part != fold)
         cut = len(rest) // 10
         frames = {"train": rest[cut:], "validation": rest[:cut], "test": shuffled.filter(part == fold)}
-        answers, _ = fine_tune(frames, params, seed)
+        answers, _, _ = fine_tune(frames, params, seed)
         true += frames["test"]["label"].to_list()
         given += answers["test"]
         learned.append(macro_f1(frames["train"]["label"].to_list(), answers["train"]))
@@ -175,7 +184,7 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
         shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
         frames = {"train": shuffled[: arguments.train], "validation": shuffled[arguments.train :], "test": final}
         true = {side: frame["label"].to_list() for side, frame in frames.items()}
-        answers, seconds = fine_tune(frames, params, seed)
+        answers, _, seconds = fine_tune(frames, params, seed)
         line = [
             f"seed {seed}: stage {seconds:.0f} s, macro F1 {macro_f1(true['test'], answers['test']):.4f}, "
             f"train {macro_f1(true['train'], answers['train']):.4f}",
