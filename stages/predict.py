@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from stages.backbone.params import ModelParams
 from stages.corpus.csvs import some
 from stages.corpus.documents import Source, list_documents, printable, why_unreadable
 from stages.corpus.tables import DOCUMENTS, read_table
@@ -25,7 +26,6 @@ from stages.runtime.settings import read_runtime
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
-BATCH_SIZE = 16
 
 
 def find_sources(paths: list[Path]) -> list[Source]:
@@ -114,7 +114,9 @@ def main() -> None:
     else:
         sources = find_sources(arguments.paths)
         documents, failed = read_texts(sources, read_section("extract", ExtractParams), runtime.worker_count())
-    probabilities = classifier.probabilities(documents["text"].to_list(), BATCH_SIZE)
+    probabilities = classifier.probabilities(
+        documents["text"].to_list(), read_section("model", ModelParams).batch_tokens
+    )
     answer = render(documents["document_id"].to_list(), classifier.labels, probabilities, arguments.format)
     if arguments.output:
         write_atomically(arguments.output, answer.encode())

@@ -31,7 +31,7 @@ def split(
         examples: documents shown to the annotator as examples.
 
     Returns:
-        `document_id`, `text`, `label`, `side`, and the metrics.
+        `document_id`, `text`, `label`, `group` (a name that exact and near duplicates share), `side`, and the metrics.
 
     Raises:
         UserError: if a class is too small for three sides.
@@ -50,6 +50,7 @@ def split(
         "document_id",
         text=pl.col("document_id").replace_strict(text, return_dtype=pl.String),
         label="label",
+        group=pl.col("document_id").replace_strict(groups, return_dtype=pl.String),
         side=pl.col("document_id").replace_strict(sides, return_dtype=pl.String),
     )
     counts = table.group_by("label", "side").len()

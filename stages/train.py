@@ -6,41 +6,51 @@ import platform
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
-from transformers import EvalPrediction, PrinterCallback, Trainer, set_seed
-from transformers.trainer_utils import get_last_checkpoint
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from stages.backbone.params import ModelParams
 from stages.backbone.resolve import locate
-from stages.corpus.tables import SPLIT, read_table
-from stages.evaluation.scores import scores
+from stages.corpus.tables import COLUMNS, OUT_OF_FOLD, SPLIT, read_table, write_table
 from stages.files import Metrics, write_json
 from stages.params import read_section
 from stages.params.seeds import derive
 from stages.runtime.command import run
 from stages.runtime.device import resolve_device
 from stages.runtime.settings import RuntimeSettings, read_runtime
-from stages.store import cache_folder
 from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
+from stages.training.fitting import Task, fit, initial_weights
+from stages.training.folds import cross_validate, summarise
 from stages.training.frozen import allocate, frozen_blocks_run_once
-from stages.training.history import Bar, History, open_history
+from stages.training.history import Bar, History, log_to_tensorboard, open_history
 from stages.training.model import freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
-from stages.training.trainer import FineTuner, make_arguments, memory_errors_named, selection
+from stages.training.trainer import memory_errors_named
 
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
+SCORES = ("macro_f1", "weighted_f1", "accuracy", "loss")
 RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The model of the best epoch with its tokenizer, the predictions of cross-validation, and the metrics."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    out_of_fold: pl.DataFrame
+    metrics: Metrics
 
 
 def train(
@@ -50,109 +60,92 @@ def train(
     model_params: ModelParams,
     params: TrainParams,
     runtime: RuntimeSettings,
-) -> tuple[Trainer, Metrics]:
+) -> Trained:
     """Fine-tune the encoder in folder `backbone`.
 
     Args:
-        frames: `train` and `validation`: `document_id`, `text`, `label`.
-        checkpoints: where checkpoints go; training goes on from the last one there.
+        frames: `train` and `validation`: `document_id`, `text`, `label`, `group`.
+        checkpoints: where checkpoints go; training goes on from the last ones there.
 
-    Returns:
-        The trainer holding the best epoch's model and its tokenizer, and the metrics.
+    Raises:
+        UserError: if the model, its parameters and the documents do not fit together, or training fails for want of
+            memory or a finite loss.
     """
     device = resolve_device(runtime.device)
     bf16 = use_bf16(params.precision, device)
     log.info("train: %s on %s in %s", model_params.name, device, "bf16" if bf16 else "fp32")
-    set_seed(derive(params.seed, "train"))
+    set_seed(derive(params.seed, "head"))
     classes = class_label(frames["train"], frames["validation"])
     tokenizer = load_tokenizer(backbone, model_params.name, model_params.max_length)
     model = load_model(backbone, model_params, classes, params.attention_dropout)
     freeze(model, params.trainable_layers)
-    data, cut = {}, {}
-    for side, frame in frames.items():
-        data[side], cut[side] = encode(frame, classes, tokenizer, model_params.max_length)
-
-    if cut["train"].documents:
+    documents = pl.concat([frames["train"], frames["validation"]])
+    rows, cut = encode(documents, classes, tokenizer, model_params)
+    if cut.documents:
         log.info(
             "train: %d of %d documents are longer than model.max_length (%d): %.0f %% of all tokens are not read",
-            cut["train"].documents,
-            len(frames["train"]),
+            cut.documents,
+            len(documents),
             model_params.max_length,
-            100 * cut["train"].tokens,
+            100 * cut.tokens,
         )
-
-    arguments = make_arguments(params, len(data["train"]), checkpoints, device, bf16)
-
-    def measure(prediction: EvalPrediction) -> dict[str, float]:
-        found = scores(prediction.label_ids, prediction.predictions.argmax(-1), range(classes.num_classes))
-        return {**found, "selection": selection(found[params.best_by], float(np.mean(prediction.losses)))}
 
     def room(rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
         return allocate(rows, columns, dtype, runtime.states_mb, checkpoints / "states")
 
+    border = len(frames["train"])
+    out_of_fold = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name])
     with (
         memory_errors_named(device),
-        frozen_blocks_run_once(model.to(device), data, tokenizer, bf16, room) as (rows, collator),
+        frozen_blocks_run_once(model.to(device), rows, tokenizer, bf16, model_params.batch_tokens, room) as (
+            rows,
+            collator,
+        ),
         only_first_token(model),
         fast_gradients(model, bf16),
-        open_history(runtime.monitor) as live,
     ):
-        trainer = FineTuner(
-            model=model,
-            args=arguments,
-            train_dataset=rows["train"],
-            eval_dataset=rows["validation"],
-            data_collator=collator,
-            processing_class=tokenizer,
-            compute_metrics=measure,
-            callbacks=[History(live, params.epochs)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        if sys.stderr.isatty():
-            trainer.add_callback(Bar())
-        if runtime.tensorboard:
-            _log_to_tensorboard(trainer, checkpoints.name)
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-        if last:
-            log.info("train: goes on from checkpoint %s", Path(last).name)
-        trainer.train(resume_from_checkpoint=last)
+        task = Task(model, tokenizer, rows, collator, params, bf16)
+        start = initial_weights(model)
+        if params.folds:
+            share = len(frames["validation"]) / len(documents)
+            out_of_fold = cross_validate(task, start, documents, share, checkpoints)
+        with open_history(runtime.monitor) as live:
+            callbacks = [History(live, params.epochs, runtime.monitor), *([Bar()] if sys.stderr.isatty() else [])]
+            if runtime.tensorboard:
+                callbacks.append(log_to_tensorboard(checkpoints.name))
+            both = range(border), range(border, len(documents))
+            trainer = fit(task, start, *both, "train", checkpoints / "train", callbacks)
 
-    evaluations = [entry for entry in trainer.state.log_history if "eval_selection" in entry]
-    best = max(evaluations, key=lambda entry: entry["eval_selection"])
+    best = max(
+        (entry for entry in trainer.state.log_history if "eval_selection" in entry),
+        key=lambda entry: entry["eval_selection"],
+    )
     weights = list(model.parameters())
     metrics: Metrics = {
         "documents": {side: len(frame) for side, frame in frames.items()},
         "best_epoch": round(best["epoch"]),
-        "validation": {name: best[f"eval_{name}"] for name in ("macro_f1", "weighted_f1", "accuracy")},
-        "steps": trainer.state.global_step,
-        "cut_off": {
-            "documents": round(cut["train"].documents / len(frames["train"]), 4),
-            "tokens": cut["train"].tokens,
+        "validation": {
+            name: round(best[f"eval_{name}"], 4) for name in ("macro_f1", "weighted_f1", "accuracy", "loss")
         },
+        "steps": trainer.state.global_step,
+        "cut_off": {"documents": round(cut.documents / len(documents), 4), "tokens": cut.tokens},
         "parameters": {
             "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),
             "total": sum(weight.numel() for weight in weights),
         },
     }
-    return trainer, metrics
+    if params.folds:
+        metrics["cross_validation"] = summarise(out_of_fold, classes.names)
+    return Trained(model, tokenizer, out_of_fold, metrics)
 
 
-def _log_to_tensorboard(trainer: Trainer, run_name: str) -> None:
-    from torch.utils.tensorboard import SummaryWriter
-    from transformers.integrations import TensorBoardCallback
-
-    folder = cache_folder() / "tensorboard" / run_name
-    trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder))))
-    log.info("train: TensorBoard files in %s", folder)
-
-
-def save(trainer: Trainer, folder: Path, provenance: Mapping[str, object]) -> None:
+def save(trained: Trained, folder: Path, provenance: Mapping[str, object]) -> None:
     """Write model, tokenizer and provenance to `folder`, whole or not at all."""
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        trainer.model.save_pretrained(partial)
-        trainer.processing_class.save_pretrained(partial)
+        trained.model.save_pretrained(partial)
+        trained.tokenizer.save_pretrained(partial)
         write_json(partial / "provenance.json", provenance)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -161,7 +154,7 @@ def save(trainer: Trainer, folder: Path, provenance: Mapping[str, object]) -> No
 
 
 def main() -> None:
-    """Train on data/split/ into models/classifier/ and metrics/train*."""
+    """Train on data/split/ into models/classifier/, data/folds/ and metrics/train*."""
     params, model_params = read_section("train", TrainParams), read_section("model", ModelParams)
     runtime = read_runtime()
     sides = {side: SPLIT / f"{side}.parquet" for side in ("train", "validation")}
@@ -174,7 +167,8 @@ def main() -> None:
     settings["device"] = {"device": device, "bf16": use_bf16(params.precision, device)}
     checkpoints = checkpoint_folder(settings, [*sides.values(), *weights, *code, Path(__file__)])
 
-    trainer, metrics = train(frames, backbone, checkpoints, model_params, params, runtime)
+    trained = train(frames, backbone, checkpoints, model_params, params, runtime)
+    metrics = trained.metrics
     provenance = {
         "backbone": model_params.name,
         "revision": backbone.name if backbone.parent.name == "snapshots" else None,
@@ -182,7 +176,8 @@ def main() -> None:
         "python": platform.python_version(),
         "packages": {package: version(package) for package in RECORDED},
     }
-    save(trainer, MODEL, provenance)
+    save(trained, MODEL, provenance)
+    write_table(trained.out_of_fold, OUT_OF_FOLD)
     write_json(Path("metrics/train.json"), metrics)
     shutil.rmtree(checkpoints)
     log.info("train: best epoch %s, validation macro F1 %.3f", metrics["best_epoch"], metrics["validation"]["macro_f1"])

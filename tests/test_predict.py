@@ -35,10 +35,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str]
         section = {**load()["train"], "epochs": 1, "trainable_layers": -1, "precision": "fp32"}
         params = validate(section, TrainParams, at="train")
         model = tiny_model("bert")
-        settings = ModelParams(name=str(model), revision="main", pooling="auto", max_length=32)
+        settings = validate({**load()["model"], "name": str(model), "max_length": 32}, ModelParams, at="model")
         runtime = read_runtime().model_copy(update={"device": "cpu"})
-        trainer, _ = train(FRAMES, model, folder / "checkpoints", settings, params, runtime)
-        save(trainer, folder / "models/classifier", {})
+        done = train(FRAMES, model, folder / "checkpoints", settings, params, runtime)
+        save(done, folder / "models/classifier", {})
     finally:
         os.chdir(before)
     papers = folder / "papers"

@@ -9,9 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from dvclive import Live
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback, TrainerState
 
 from stages.backbone.bundled import BUNDLED, verified_bundled_folder
 from stages.backbone.params import ModelParams
@@ -24,6 +25,7 @@ from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
 from stages.training.frozen import allocate
+from stages.training.history import History
 from stages.training.model import find_blocks, freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
@@ -35,7 +37,12 @@ WORDS = {"bread": "flour oven dough crust", "rail": "train track signal station"
 
 def frame(count: int, side: str = "train") -> pl.DataFrame:
     rows = [
-        {"document_id": f"{side}-{label}-{place}", "text": f"{words} {side} {place}", "label": label}
+        {
+            "document_id": (name := f"{side}-{label}-{place}"),
+            "text": f"{words} {side} {place}",
+            "label": label,
+            "group": name,
+        }
         for label, words in WORDS.items()
         for place in range(count)
     ]
@@ -52,7 +59,14 @@ def params(workspace: Path) -> TrainParams:
 
 
 def model_params(folder: Path) -> ModelParams:
-    return ModelParams(name=str(folder), revision="main", pooling="auto", max_length=32)
+    return ModelParams(
+        name=str(folder),
+        revision="main",
+        pooling="auto",
+        max_length=32,
+        long_documents="truncate",
+        batch_tokens=64,
+    )
 
 
 def runtime(**changes: object) -> RuntimeSettings:
@@ -64,16 +78,16 @@ def test_any_encoder_is_trained_saved_and_loaded_plainly(
     kind: str, tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
     folder = tiny_model(kind)
-    trainer, metrics = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
-    save(trainer, workspace / "classifier", {"backbone": kind})
+    trained = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
+    save(trained, workspace / "classifier", {"backbone": kind})
     model = AutoModelForSequenceClassification.from_pretrained(workspace / "classifier")
     assert model.config.id2label == {0: "bread", 1: "rail"}
     assert AutoTokenizer.from_pretrained(workspace / "classifier").model_max_length == 32
-    assert metrics["best_epoch"] in (1, 2)
-    assert set(metrics["validation"]) == {"macro_f1", "weighted_f1", "accuracy"}
-    trained = {name: weight.cpu() for name, weight in trainer.model.state_dict().items()}
+    assert trained.metrics["best_epoch"] in (1, 2)
+    assert set(trained.metrics["validation"]) == {"macro_f1", "weighted_f1", "accuracy", "loss"}
+    weights = {name: weight.cpu() for name, weight in trained.model.state_dict().items()}
     assert all(
-        torch.equal(trained[name], weight)
+        torch.equal(weights[name], weight)
         for name, weight in load_file(workspace / "classifier/model.safetensors").items()
     )
 
@@ -82,8 +96,8 @@ def test_what_is_saved_holds_no_absolute_path(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
     folder = tiny_model("bert")
-    trainer, _ = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
-    save(trainer, workspace / "classifier", {})
+    trained = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
+    save(trained, workspace / "classifier", {})
     for file in (workspace / "classifier").glob("*.json"):
         assert str(folder) not in file.read_text(), file.name
         assert str(workspace) not in file.read_text(), file.name
@@ -115,8 +129,8 @@ def test_frozen_weights_come_out_of_training_unchanged(
 ) -> None:
     folder = tiny_model("bert")
     head_only = params.model_copy(update={"trainable_layers": 1})
-    trainer, _ = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), head_only, runtime())
-    before, after = load_file(folder / "model.safetensors"), trainer.model.base_model.state_dict()
+    trained = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), head_only, runtime())
+    before, after = load_file(folder / "model.safetensors"), trained.model.base_model.state_dict()
     same = {name: torch.equal(after[name], weight) for name, weight in before.items() if name in after}
     assert same["encoder.layer.0.output.dense.weight"]
     assert same["embeddings.word_embeddings.weight"]
@@ -136,10 +150,10 @@ def test_frozen_blocks_run_once_give_the_model_that_they_give_in_every_epoch(
     folder = tiny_model(kind)
     without_dropout(folder)
     args = (model_params(folder), params.model_copy(update={"trainable_layers": layers}))
-    once, metrics = train(FRAMES, folder, workspace / "once", *args, runtime(states_mb=0))
+    once = train(FRAMES, folder, workspace / "once", *args, runtime(states_mb=0))
     monkeypatch.setattr("stages.training.frozen.SEPARABLE", frozenset())
-    each, each_metrics = train(FRAMES, folder, workspace / "each", *args, runtime())
-    assert metrics == each_metrics
+    each = train(FRAMES, folder, workspace / "each", *args, runtime())
+    assert once.metrics == each.metrics
     ours, theirs = once.model.state_dict(), each.model.state_dict()
     assert ours.keys() == theirs.keys()
     for name, weight in theirs.items():
@@ -198,8 +212,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(
     weights = []
     for place, seed in enumerate((0, 0, 1)):
         chosen = params.model_copy(update={"seed": seed})
-        trainer, _ = train(FRAMES, folder, workspace / f"run{place}", model_params(folder), chosen, runtime())
-        weights.append(trainer.model.classifier.weight.detach().clone())
+        trained = train(FRAMES, folder, workspace / f"run{place}", model_params(folder), chosen, runtime())
+        weights.append(trained.model.classifier.weight.detach().clone())
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -209,7 +223,7 @@ def test_among_epochs_of_equal_score_the_one_with_the_lowest_validation_loss_is_
 ) -> None:
     longer = params.model_copy(update={"epochs": 8})
     folder = tiny_model("bert")
-    _, metrics = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), longer, runtime())
+    metrics = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), longer, runtime()).metrics
     plots = Path("metrics/train/plots/metrics/validation")
     scores, losses = (
         pl.read_csv(plots / f"{name}.tsv", separator="\t")[name].to_list() for name in ("macro_f1", "loss")
@@ -266,7 +280,7 @@ def test_a_resumed_run_ends_with_the_weights_and_the_history_of_an_uninterrupted
 ) -> None:
     folder = tiny_model("bert")
     args = (model_params(folder), params, runtime())
-    whole, metrics = train(FRAMES, folder, workspace / "whole", *args)
+    whole = train(FRAMES, folder, workspace / "whole", *args)
     history = {file: file.read_text() for file in Path("metrics/train").rglob("*.tsv")}
 
     import transformers.trainer
@@ -276,11 +290,11 @@ def test_a_resumed_run_ends_with_the_weights_and_the_history_of_an_uninterrupted
         patch.setattr(transformers.trainer, "DEFAULT_CALLBACKS", [*usual, KillAfterFirstEpoch])
         with pytest.raises(KilledError):
             train(FRAMES, folder, workspace / "cut", *args)
-    assert list((workspace / "cut").glob("checkpoint-*"))
+    assert list((workspace / "cut/train").glob("checkpoint-*"))
     shutil.rmtree("metrics/train")  # as DVC does before it starts the command again
-    resumed, resumed_metrics = train(FRAMES, folder, workspace / "cut", *args)
+    resumed = train(FRAMES, folder, workspace / "cut", *args)
 
-    assert resumed_metrics == metrics
+    assert resumed.metrics == whole.metrics
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     assert {file: file.read_text() for file in Path("metrics/train").rglob("*.tsv")} == history
@@ -314,18 +328,30 @@ def test_system_metrics_are_logged_only_when_asked_for(
     assert not list(Path("metrics/train").rglob("system/**/*.tsv"))
     # The monitor writes once a second, and before it ends.
     train(FRAMES, folder, workspace / "two", model_params(folder), params, runtime(monitor=True))
-    assert list(Path("metrics/train").rglob("system/**/*.tsv"))
+    plots = Path("metrics/train/plots/metrics/system")
+    assert list(plots.glob("ram/*.tsv"))
+    assert min(pl.read_csv(plots / "tokens_per_second.tsv", separator="\t")["tokens_per_second"]) > 0
     assert "_monitoring_loop" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_gpu_is_monitored_too(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    live = Live("metrics/train", dvcyaml=None, save_dvc_exp=False)
+    for name, value in (("is_available", True), ("utilization", 93), ("power_draw", 412_000)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    history = History(live, epochs=1, monitor=True)
+    state = TrainerState(global_step=4, num_input_tokens_seen=100)
+    history.on_log(None, state, None, {"loss": 1.0})
+    assert live.summary["system"]["gpu"] == {"utilization (%)": 93, "power (W)": 412.0}
 
 
 def test_labels_become_sorted_class_numbers_and_what_is_cut_off_is_measured(tiny_tokenizer: Path) -> None:
     classes = class_label(FRAMES["train"], FRAMES["validation"])
     tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)
-    texts = pl.DataFrame({"document_id": ["a", "b"], "text": ["a " * 18, "a " * 8], "label": ["rail", "bread"]})
-    rows, cut = encode(texts, classes, tokenizer, 10)
+    texts = pl.DataFrame({"text": ["a " * 18, "a " * 8], "label": ["rail", "bread"]})
+    rows, cut = encode(texts, classes, tokenizer, model_params(tiny_tokenizer).model_copy(update={"max_length": 10}))
     assert classes.names == ["bread", "rail"]
-    assert rows["labels"] == [1, 0]
-    assert [len(ids) for ids in rows["input_ids"]] == [10, 10]
+    assert rows["labels"][:] == [1, 0]
+    assert [[len(ids) for ids in windows] for windows in rows["windows"]] == [[10], [10]]
     assert (cut.documents, cut.tokens) == (1, round(10 / 30, 4))
 
 
@@ -387,13 +413,13 @@ def test_a_classifier_can_be_fine_tuned_for_more_classes(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
     folder = tiny_model("neobert")
-    trainer, _ = train(FRAMES, folder, workspace / "first", model_params(folder), params, runtime())
-    save(trainer, workspace / "classifier", {})
+    trained = train(FRAMES, folder, workspace / "first", model_params(folder), params, runtime())
+    save(trained, workspace / "classifier", {})
     bees = pl.col("document_id") + "-bees", pl.lit("bees").alias("label")
     three = {side: rows.vstack(rows.filter(label="rail").with_columns(bees)) for side, rows in FRAMES.items()}
     again = model_params(workspace / "classifier")
-    trainer, _ = train(three, workspace / "classifier", workspace / "second", again, params, runtime())
-    assert trainer.model.config.id2label == {0: "bees", 1: "bread", 2: "rail"}
+    trained = train(three, workspace / "classifier", workspace / "second", again, params, runtime())
+    assert trained.model.config.id2label == {0: "bees", 1: "bread", 2: "rail"}
 
 
 def test_a_tokenizer_of_another_model_is_named(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:

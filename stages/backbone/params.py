@@ -14,3 +14,5 @@ class ModelParams(Section):
     revision: str = Field(min_length=1)
     pooling: Literal["auto", "own", "mean"]
     max_length: int = Field(ge=8)
+    long_documents: Literal["truncate", "head_tail", "windows"]
+    batch_tokens: int = Field(ge=1)

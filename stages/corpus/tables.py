@@ -1,11 +1,10 @@
 """The parquet tables that stages hand to each other: their columns, checked on reading and writing."""
 
-import io
 from pathlib import Path
 
 import polars as pl
 
-from stages.files import write_atomically
+from stages.files import write_parquet
 from stages.runtime.errors import UserError
 
 DOCUMENTS = Path("data/extracted/documents.parquet")
@@ -13,9 +12,11 @@ ANNOTATIONS = Path("data/annotated/annotations.parquet")
 LABELS = Path("data/merged/labels.parquet")
 CLASSES = Path("data/merged/classes.parquet")
 SPLIT = Path("data/split")
+OUT_OF_FOLD = Path("data/folds/out_of_fold.parquet")
 
 text, number, real = pl.String(), pl.Int64(), pl.Float64()
-example: dict[str, pl.DataType] = {"document_id": text, "text": text, "label": text}
+# Documents of one group are duplicates of each other.
+example: dict[str, pl.DataType] = {"document_id": text, "text": text, "label": text, "group": text}
 
 COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "documents.parquet": {
@@ -45,6 +46,14 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
     "train.parquet": example,
     "validation.parquet": example,
     "test.parquet": example,
+    "out_of_fold.parquet": {
+        "document_id": text,
+        "label": text,
+        "fold": number,
+        "predicted": text,
+        "probability": real,
+        "probabilities": pl.List(real),  # of each class, in the order of their names
+    },
 }
 
 
@@ -77,6 +86,4 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
     """
     columns = COLUMNS[path.name]
     ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).sort(next(iter(columns)))
-    buffer = io.BytesIO()
-    ordered.write_parquet(buffer, compression="zstd", statistics=False)
-    write_atomically(path, buffer.getvalue())
+    write_parquet(path, ordered)

@@ -15,5 +15,4 @@ class TfidfParams(Section):
 class EvaluateParams(Section):
     """How the model is measured."""
 
-    batch_size: int = Field(ge=1)
     tfidf: TfidfParams

@@ -1,5 +1,6 @@
 """Writing files so that a kill or a full disk leaves the old file or the new one, never half of one."""
 
+import io
 import json
 import os
 import tempfile
@@ -35,6 +36,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 def write_json(path: Path, value: Mapping[str, object]) -> None:
     """Write metrics or settings as JSON that reads well in a diff (keys in the order given)."""
     write_atomically(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_parquet(path: Path, frame: pl.DataFrame) -> None:
+    """Write a table as parquet, the same bytes for the same table."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=False)
+    write_atomically(path, buffer.getvalue())
 
 
 def write_csv(path: Path, frame: pl.DataFrame) -> None:

@@ -13,43 +13,45 @@ import stages.neobert  # noqa: F401  (makes the Auto classes know it)
 from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
 from stages.runtime.progress import progress
+from stages.windows import LongDocuments, average, batches, cut, pad
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with its tokenizer, which cuts texts at the length the model was trained on."""
+    """A model with its tokenizer; it reads texts as it did in training."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
 
-    def probabilities(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
+    def probabilities(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
         """Return the probability of each class for each text (float32, texts x classes).
 
-        Batches hold texts of like length, so that little of them is padding. The log says how many were cut.
+        Batches hold windows of like length, up to `batch_tokens` tokens. The log says how many texts were cut.
         """
-        cut = 0
-        result = np.zeros((len(texts), len(self.labels)), dtype=np.float32)
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-        batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        config = self.model.config
+        how: LongDocuments = getattr(config, "long_documents", "truncate")  # a classifier that was not trained here
+        read = list(cut(texts, self.tokenizer, self.tokenizer.model_max_length, how))
+        windows = [ids for text in read for ids in text.ids]
+        document = torch.tensor([place for place, text in enumerate(read) for _ in text.ids], dtype=torch.long)
+        logits = torch.zeros(len(windows), config.num_labels)
+        order = batches([len(ids) for ids in windows], batch_tokens)
         with torch.inference_mode():
-            for places in progress(batches, total=len(batches), what="classify"):
-                batch = self.tokenizer(
-                    [texts[place] for place in places], truncation=True, padding=True, return_tensors="pt"
-                )
-                cut += sum(bool(encoding.overflowing) for encoding in batch.encodings)
-                logits = self.model(**batch.to(self.model.device)).logits
-                result[places] = logits.float().softmax(dim=-1).cpu().numpy()
-        if cut:
+            for places in progress(order, total=len(order), what="classify"):
+                batch = pad([windows[place] for place in places], self.tokenizer)
+                answer = self.model(**{key: tensor.to(self.model.device) for key, tensor in batch.items()})
+                logits[places] = answer.logits.float().cpu()
+        if cut_off := sum(text.unread > 0 for text in read):
             log.info(
                 "classify: %d of %d texts are longer than %d tokens: cut there",
-                cut,
+                cut_off,
                 len(texts),
                 self.tokenizer.model_max_length,
             )
-        return result
+        found: np.ndarray = average(logits, document, len(texts)).softmax(dim=-1).numpy()
+        return found
 
 
 def load_classifier(folder: Path, device: str) -> Classifier:

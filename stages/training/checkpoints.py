@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from transformers.trainer_utils import get_last_checkpoint
+
 from stages.store import cache_folder
 
 
@@ -23,3 +25,8 @@ def checkpoint_folder(settings: Mapping[str, object], files: list[Path]) -> Path
         with file.open("rb") as content:
             key.update(hashlib.file_digest(content, "sha256").digest())
     return cache_folder() / "checkpoints" / key.hexdigest()[:32]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return Path(last) if last else None

@@ -1,18 +1,25 @@
 """Texts and labels as token ids and class numbers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import polars as pl
+import torch
 from datasets import ClassLabel, Dataset
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from stages.backbone.params import ModelParams
 from stages.runtime.errors import UserError
+from stages.windows import cut
+
+Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """How much of the texts lies beyond `model.max_length`: documents cut, and the share of all tokens."""
+    """How much of the texts the model does not read: documents cut, and the share of all tokens."""
 
     documents: int
     tokens: float
@@ -33,27 +40,40 @@ def class_label(train: pl.DataFrame, validation: pl.DataFrame) -> ClassLabel:
 
 
 def encode(
-    frame: pl.DataFrame, classes: ClassLabel, tokenizer: PreTrainedTokenizerBase, max_length: int
+    frame: pl.DataFrame, classes: ClassLabel, tokenizer: PreTrainedTokenizerBase, params: ModelParams
 ) -> tuple[Dataset, Truncation]:
-    """Tokenise a split, once, cut to `max_length` tokens.
+    """Tokenise texts, once, and cut them as `model.long_documents` says.
+
+    Args:
+        frame: `text`, `label`.
 
     Returns:
-        Rows of `input_ids`, `attention_mask` (both of the text's own length) and `labels`, and what was cut.
+        Rows of `windows` (token ids), `length` (tokens of all of them) and `labels`, and what was cut off.
     """
-    table = Dataset.from_polars(frame.select("text", labels="label")).cast_column("labels", classes)
-
-    def tokenize(batch: dict[str, list[str]]) -> dict[str, list[object]]:
-        full = tokenizer(batch["text"], truncation=False, verbose=False)["input_ids"]
-        return {
-            **tokenizer(batch["text"], truncation=True, max_length=max_length),
-            "length": [len(ids) for ids in full],
+    read = list(cut(frame["text"].to_list(), tokenizer, params.max_length, params.long_documents))
+    rows = Dataset.from_dict(
+        {
+            "windows": [text.ids for text in read],
+            "length": [sum(map(len, text.ids)) for text in read],
+            "labels": classes.str2int(frame["label"].to_list()),
         }
-
-    encoded = table.map(tokenize, batched=True, remove_columns=["text"], keep_in_memory=True, new_fingerprint="tokens")
-    lengths = np.array(encoded["length"])
-    cut = Truncation(
-        documents=int((lengths > max_length).sum()),
-        tokens=round(float((lengths - max_length).clip(0).sum() / lengths.sum()), 4),
     )
-    keep = ["input_ids", "attention_mask", "labels"]
-    return encoded.select_columns(keep), cut
+    unread = sum(text.unread for text in read) / sum(text.tokens for text in read)
+    return rows, Truncation(documents=sum(text.unread > 0 for text in read), tokens=round(unread, 4))
+
+
+def collate(batch: list[dict[str, Any]], inputs: Callable[[list[Any]], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Make a batch of rows that hold `windows` and `labels`.
+
+    Args:
+        inputs: gives what the model takes for the windows of all documents, one after another.
+
+    Returns:
+        `labels` [documents]; `document` [windows], the place of the document that each belongs to; and the inputs.
+    """
+    return {
+        # First, for the Trainer counts the rows of a batch by its first tensor.
+        "labels": torch.tensor([row["labels"] for row in batch]),
+        "document": torch.tensor([place for place, row in enumerate(batch) for _ in row["windows"]]),
+        **inputs([window for row in batch for window in row["windows"]]),
+    }

@@ -6,81 +6,70 @@ the first one; then the model is trained without them, and gets them back.
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DataCollatorWithPadding, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.runtime.errors import UserError
 from stages.runtime.progress import progress
+from stages.training.data import Collator, collate
 from stages.training.model import find_blocks
+from stages.windows import batches, pad
 
 log = logging.getLogger(__name__)
 
 # Architectures whose blocks take the last one's states and nothing else of the blocks before; tested for each.
 SEPARABLE = frozenset({"bert", "distilbert", "modernbert", "neobert"})
-# Tokens, padding included, that the frozen blocks read at a time.
-BATCH_TOKENS = 8192
-
-
-Collator = Callable[[list[dict[str, Any]]], Mapping[str, Tensor]]
 
 
 @contextmanager
 def frozen_blocks_run_once(
     model: PreTrainedModel,
-    data: dict[str, Dataset],
+    rows: Dataset,
     tokenizer: PreTrainedTokenizerBase,
     bf16: bool,
+    batch_tokens: int,
     allocate: Callable[[int, int, torch.dtype], Tensor],
-) -> Iterator[tuple[dict[str, Dataset], Collator]]:
-    """Yield data and collator to train `model` with, which meanwhile lacks what never learns.
+) -> Iterator[tuple[Dataset, Collator]]:
+    """Yield rows and collator to train `model` with, which meanwhile lacks what never learns.
 
-    Where the embeddings learn, or the architecture's blocks cannot be run apart, that is the whole model on the texts.
+    The rows then number their windows instead of holding token ids. Where the embeddings learn, or the
+    architecture's blocks cannot be run apart, they stay as they are, and the model whole.
 
     Args:
         model: on the device where it is trained.
-        data: for each side rows of `input_ids`, `attention_mask` and `labels`.
+        rows: `windows` and `labels` of every document, as `encode` gives them.
+        batch_tokens: tokens that the frozen blocks read at a time.
         allocate: gives a tensor of so many rows, columns and this dtype.
     """
-    collator = DataCollatorWithPadding(tokenizer)
     count = _count_frozen(model)
     if count is None:
-        yield data, collator
+        yield rows, lambda batch: collate(batch, lambda windows: pad(windows, tokenizer))
         return
-    rows = concatenate_datasets(list(data.values())).select_columns(["input_ids", "attention_mask"])
-    lengths = [len(ids) for ids in rows["input_ids"]]
+    windows = [ids for document in rows["windows"] for ids in document]
+    lengths = [len(ids) for ids in windows]
     tokens = allocate(sum(lengths), model.config.hidden_size, torch.bfloat16 if bf16 else torch.float32)
     parts = tokens.split(lengths)
     with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
-        _fill(parts, model, count, rows, lengths, collator)
+        _fill(parts, model, count, windows, batches(lengths, batch_tokens), tokenizer)
 
-    places = iter(range(len(parts)))
-    sides = {
-        side: Dataset.from_dict(
-            {"place": (own := [next(places) for _ in frame]), "length": [lengths[p] for p in own]}
-        ).add_column("labels", frame["labels"])
-        for side, frame in data.items()
-    }
+    def states(places: list[int]) -> dict[str, Tensor]:
+        found = [parts[place] for place in places]
+        padded = pad_sequence(found, batch_first=True).float()
+        reached = torch.tensor([len(part) for part in found])[:, None]
+        return {"inputs_embeds": padded, "attention_mask": (torch.arange(padded.shape[1]) < reached).long()}
 
-    def collate(batch: list[dict[str, Any]]) -> dict[str, Tensor]:
-        states = [parts[row["place"]] for row in batch]
-        padded = pad_sequence(states, batch_first=True).float()
-        reached = torch.tensor([len(part) for part in states])[:, None]
-        return {
-            "inputs_embeds": padded,
-            "attention_mask": (torch.arange(padded.shape[1]) < reached).long(),
-            "labels": torch.tensor([row["labels"] for row in batch]),
-        }
-
+    places = iter(range(len(windows)))
+    numbers = [[next(places) for _ in document] for document in rows["windows"]]
+    numbered = Dataset.from_dict({**rows.remove_columns("windows")[:], "windows": numbers})
     with _only(model, slice(count, None)), _without_embeddings(model):
-        yield sides, collate
+        yield numbered, lambda batch: collate(batch, states)
 
 
 def _count_frozen(model: PreTrainedModel) -> int | None:
@@ -98,29 +87,27 @@ def _fill(
     parts: Sequence[Tensor],
     model: PreTrainedModel,
     count: int,
-    rows: Dataset,
-    lengths: list[int],
-    collator: DataCollatorWithPadding,
+    windows: Sequence[list[int]],
+    order: Sequence[list[int]],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Write into `parts` what embeddings and the first `count` blocks say about each token of each document."""
-    batches: list[list[int]] = []
-    for place in sorted(range(len(rows)), key=lambda place: lengths[place]):
-        if not batches or (len(batches[-1]) + 1) * lengths[place] > BATCH_TOKENS:
-            batches.append([])
-        batches[-1].append(place)
+    """Write into `parts` what embeddings and the first `count` blocks say about each token of each window."""
     last = find_blocks(model)[count - 1] if count else _embeddings(model) or model.get_input_embeddings()
     outputs: list[Tensor | tuple[Tensor, ...]] = []
     hook = last.register_forward_hook(lambda *call: outputs.append(call[-1]))
     model.eval()
     with _only(model, slice(count)):
-        for places in progress(batches, total=len(batches), what="frozen blocks"):
-            batch = collator([rows[place] for place in places]).to(model.device)
+        for places in progress(order, total=len(order), what="frozen blocks"):
+            batch = {
+                key: tensor.to(model.device)
+                for key, tensor in pad([windows[place] for place in places], tokenizer).items()
+            }
             model(**batch)
             output = outputs.pop()
             states = output[0] if isinstance(output, tuple) else output
             if states.ndim == 3:  # padded; NeoBERT's are packed
                 states = states[batch["attention_mask"].bool()]
-            for place, part in zip(places, states.split([lengths[place] for place in places]), strict=True):
+            for place, part in zip(places, states.split([len(windows[place]) for place in places]), strict=True):
                 parts[place].copy_(part)
     hook.remove()
 

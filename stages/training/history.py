@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,8 @@ import dvclive.monitor_system
 import torch
 from dvclive import Live
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from stages.store import cache_folder
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,16 @@ def open_history(monitor: bool) -> Iterator[Live]:
             thread.join()
 
 
+def log_to_tensorboard(run_name: str) -> TrainerCallback:
+    """Return a callback that writes TensorBoard files below the cache."""
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations import TensorBoardCallback
+
+    folder = cache_folder() / "tensorboard" / run_name
+    log.info("train: TensorBoard files in %s", folder)
+    return TensorBoardCallback(SummaryWriter(str(folder)))
+
+
 class Bar(ProgressCallback):
     """The Trainer's progress bar without its line for every log entry."""
 
@@ -45,11 +58,16 @@ class Bar(ProgressCallback):
 
 
 class History(TrainerCallback):
-    """Logs step-wise loss and learning rate and epoch-wise validation scores; the step is the global step."""
+    """Logs step-wise loss and learning rate and epoch-wise validation scores; the step is the global step.
 
-    def __init__(self, live: Live, epochs: int) -> None:
+    With `monitor` also real tokens per second (evaluation between two logs included), and how busy a GPU is.
+    """
+
+    def __init__(self, live: Live, epochs: int, monitor: bool) -> None:
         self.live = live
         self.epochs = epochs
+        self.monitor = monitor
+        self.since, self.read = 0.0, 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -57,6 +75,7 @@ class History(TrainerCallback):
         # DVC has deleted the files of the part before a resume; the Trainer's state remembers their content.
         for entry in state.log_history:
             self._write(entry, int(entry["step"]))
+        self.since, self.read = time.perf_counter(), state.num_input_tokens_seen
 
     def on_log(
         self,
@@ -67,6 +86,8 @@ class History(TrainerCallback):
         **kwargs: object,
     ) -> None:
         logs = logs or {}
+        if self.monitor and "loss" in logs:
+            self._write_speed(state)
         self._write(logs, state.global_step)
         if "eval_macro_f1" in logs:
             log.info(
@@ -76,6 +97,17 @@ class History(TrainerCallback):
                 logs["eval_loss"],
                 logs["eval_macro_f1"],
             )
+
+    def _write_speed(self, state: TrainerState) -> None:
+        now = time.perf_counter()
+        self.live.step = state.global_step
+        speed = (state.num_input_tokens_seen - self.read) / (now - self.since)
+        self.live.log_metric("system/tokens_per_second", speed)
+        self.since, self.read = now, state.num_input_tokens_seen
+        if torch.cuda.is_available():
+            # DVCLive says what memory the GPU uses, not how busy it is.
+            self.live.log_metric("system/gpu/utilization (%)", torch.cuda.utilization())
+            self.live.log_metric("system/gpu/power (W)", torch.cuda.power_draw() / 1000)
 
     def _write(self, logs: dict[str, float], step: int) -> None:
         self.live.step = step

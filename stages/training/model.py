@@ -80,6 +80,8 @@ def load_model(folder: Path, params: ModelParams, classes: ClassLabel, attention
     _check_encoder(model, loaded, params.name, added="num_hidden_layers" in overrides)
     if pooling == "mean":
         become_mean(model)
+    # Who asks the model has to cut texts as it was taught.
+    model.config.long_documents = params.long_documents
     log.info("train: %s of %s", "mean pooling" if pooling == "mean" else "the own pooling", config.model_type)
     return model
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages.params import Section
 
@@ -20,5 +20,13 @@ class TrainParams(Section):
     weight_decay: float = Field(ge=0)
     attention_dropout: float = Field(ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"]
-    best_by: Literal["macro_f1", "weighted_f1"]
+    best_by: Literal["loss", "macro_f1", "weighted_f1"]
+    folds: int = Field(ge=0)
     seed: int
+
+    @field_validator("folds")
+    @classmethod
+    def _not_one(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("0 (no cross-validation) or 2 and more")
+        return value

@@ -7,21 +7,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from stages.params.seeds import derive
 from stages.runtime.errors import UserError
 from stages.training.params import TrainParams
+from stages.windows import average
 
 # Loss and learning rate are logged at most so many times in a run, at every step of a short one.
 MAX_LOGS = 500
 
 
 def make_arguments(
-    params: TrainParams, documents: int, checkpoints: Path, device: str, bf16: bool
+    params: TrainParams, documents: int, purpose: str, checkpoints: Path, device: str, bf16: bool
 ) -> TrainingArguments:
-    """Return the Trainer's arguments for training on so many `documents`."""
+    """Return the Trainer's arguments for training on so many `documents`; seeds are derived for `purpose`."""
     steps_per_epoch = -(-documents // (params.batch_size * params.gradient_accumulation))
     arguments = TrainingArguments(
         output_dir=str(checkpoints),
@@ -38,18 +41,17 @@ def make_arguments(
         use_cpu=device == "cpu",
         # A loss that is no number is an error (below), not something to leave out of the log.
         logging_nan_inf_filter=False,
-        # Less padding. It also reorders evaluation, where only scores over all documents are taken.
+        # Less padding.
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=1,
         load_best_model_at_end=True,
-        include_for_metrics=["loss"],
         metric_for_best_model="selection",
         greater_is_better=True,
         logging_steps=-(-steps_per_epoch * params.epochs // MAX_LOGS),
-        seed=derive(params.seed, "train"),
-        data_seed=derive(params.seed, "train.order"),
+        seed=derive(params.seed, purpose),
+        data_seed=derive(params.seed, f"{purpose}.order"),
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
@@ -70,7 +72,28 @@ def selection(score: float, loss: float) -> float:
 
 
 class FineTuner(Trainer):
-    """A Trainer that stops when the loss is no longer a number."""
+    """A Trainer whose documents may have several windows, and which stops when the loss is no longer a number."""
+
+    loss_is_scaled_for_ga = False
+
+    def _get_eval_sampler(self, eval_dataset: Dataset) -> SequentialSampler:
+        # The Trainer's would group by length here too, and return predictions in that order.
+        return SequentialSampler(eval_dataset)
+
+    def compute_loss(
+        self, model: PreTrainedModel, inputs: dict[str, Tensor], return_outputs: bool = False, *_: object, **__: object
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Return the cross-entropy of the documents' logits, the means over their windows; smoothed in training alone.
+
+        Args:
+            inputs: a batch as `collate` makes it.
+            return_outputs: return also these `logits` [documents, classes].
+        """
+        labels, document = inputs.pop("labels"), inputs.pop("document")
+        logits = average(model(**inputs).logits, document, len(labels))
+        smoothing = self.args.label_smoothing_factor if model.training else 0.0
+        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        return (loss, {"logits": logits}) if return_outputs else loss
 
     def training_step(self, model: PreTrainedModel, inputs: dict[str, Tensor], *rest: object) -> Tensor:
         """Take a step as the Trainer does.
@@ -78,6 +101,7 @@ class FineTuner(Trainer):
         Raises:
             UserError: if the loss is infinite or not a number.
         """
+        self.state.num_input_tokens_seen += int(inputs["attention_mask"].sum())
         loss: Tensor = super().training_step(model, inputs, *rest)
         if not torch.isfinite(loss):
             raise UserError(

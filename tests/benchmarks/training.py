@@ -45,7 +45,7 @@ def read_texts(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the texts for the final figure and all others: `document_id`, `text`, `label`."""
     lines = pl.read_csv(path, infer_schema=False).with_row_index("line")
     lines = lines.filter(pl.col("label").n_unique().over("text") == 1)
-    lines = lines.select("line", "text", "label", document_id=pl.col("line").cast(pl.String).str.zfill(6))
+    lines = lines.select("line", "text", "label", group="text", document_id=pl.col("line").cast(pl.String).str.zfill(6))
     return lines.filter(pl.col("line") % 3 == 0), lines.filter(pl.col("line") % 3 != 0)
 
 
@@ -67,20 +67,20 @@ def fine_tune(
     sides = {side: frames[side] for side in ("train", "validation")}
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         folder = locate(params.model.name, params.model.revision)
-        trainer, metrics = train(sides, folder, Path("checkpoints"), params.model, settings, params.runtime)
-        save(trainer, Path("classifier"), {})
+        trained = train(sides, folder, Path("checkpoints"), params.model, settings, params.runtime)
+        save(trained, Path("classifier"), {})
         seconds = time.perf_counter() - start
         classifier = load_classifier(Path("classifier"), params.runtime.device)
         answers = {
             side: [
                 classifier.labels[place]
-                for place in classifier.probabilities(
-                    frames[side]["text"].to_list(), params.evaluate.batch_size
-                ).argmax(1)
+                for place in classifier.probabilities(frames[side]["text"].to_list(), params.model.batch_tokens).argmax(
+                    1
+                )
             ]
             for side in asked
         }
-    return answers, metrics, seconds
+    return answers, trained.metrics, seconds
 
 
 def regress(frames: Frames, params: Experiment) -> list[str]:

@@ -1,0 +1,109 @@
+"""Fitting the model to some of the documents and choosing its best epoch by others: once, or once a fold."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    TrainerCallback,
+    set_seed,
+)
+
+from stages.evaluation.scores import scores
+from stages.params.seeds import derive
+from stages.training.checkpoints import last_checkpoint
+from stages.training.data import Collator
+from stages.training.params import TrainParams
+from stages.training.trainer import FineTuner, make_arguments, selection
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all fits of a run share.
+
+    Args:
+        model: on its device, with the weights that each fit starts from.
+        rows: every document, as `encode` and `frozen_blocks_run_once` give them.
+        collator: makes batches of rows.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    rows: Dataset
+    collator: Collator
+    params: TrainParams
+    bf16: bool
+
+
+def initial_weights(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Return a copy of the weights that training changes."""
+    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def fit(
+    task: Task,
+    start: dict[str, Tensor],
+    train: Sequence[int],
+    validation: Sequence[int],
+    purpose: str,
+    checkpoints: Path,
+    callbacks: Sequence[TrainerCallback] = (),
+) -> FineTuner:
+    """Train `task.model` from the weights `start` and leave it with the best epoch's.
+
+    Args:
+        train, validation: places in `task.rows`.
+        purpose: what the seeds of dropout and order are derived for.
+        checkpoints: where checkpoints go; training goes on from the last one there.
+    """
+    params, model = task.params, task.model
+    model.load_state_dict(start, strict=False)
+    set_seed(derive(params.seed, purpose))
+    arguments = make_arguments(params, len(train), purpose, checkpoints, model.device.type, task.bf16)
+    trainer = FineTuner(
+        model=model,
+        args=arguments,
+        train_dataset=task.rows.select(train),
+        eval_dataset=task.rows.select(validation),
+        data_collator=task.collator,
+        processing_class=task.tokenizer,
+        compute_metrics=lambda prediction: measure(prediction, params.best_by),
+        callbacks=list(callbacks),
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = last_checkpoint(checkpoints)
+    if last:
+        log.info("train: goes on from %s of %s", last.name, purpose)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    return trainer
+
+
+def measure(prediction: EvalPrediction, best_by: str) -> dict[str, float]:
+    """Return the scores of an evaluation and `selection`, in which the best epoch is highest.
+
+    Args:
+        prediction: logits [documents, classes] and class numbers [documents].
+    """
+    logits, labels = torch.from_numpy(prediction.predictions), torch.from_numpy(prediction.label_ids)
+    loss = float(torch.nn.functional.cross_entropy(logits.float(), labels))
+    found = scores(prediction.label_ids, prediction.predictions.argmax(-1), range(logits.shape[1]))
+    chosen = -loss if best_by == "loss" else selection(found[best_by], loss)
+    return {**found, "selection": chosen}
+
+
+def probabilities(task: Task, trainer: FineTuner, places: Sequence[int]) -> np.ndarray:
+    """Return the fitted model's probabilities [documents, classes] for the rows at `places`."""
+    logits = torch.from_numpy(trainer.predict(task.rows.select(places)).predictions)
+    found: np.ndarray = logits.float().softmax(-1).numpy()
+    return found
