@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from stages.backbone.params import ModelParams
 from stages.classes.names import normal
 from stages.corpus.csvs import read_csv
 from stages.corpus.tables import CLASSES, SPLIT, read_table
@@ -105,10 +104,10 @@ def main() -> None:
     gold = true_labels(read_csv(corpus, "gold.csv"), read_table(CLASSES))
     train, test = read_table(SPLIT / "train.parquet"), read_table(SPLIT / "test.parquet")
     classifier = load_classifier(MODEL, read_runtime().device)
-    labels, batch_tokens = classifier.labels, read_section("model", ModelParams).batch_tokens
+    labels = classifier.labels
 
-    probabilities = classifier.probabilities(test["text"].to_list(), batch_tokens)
-    on_train = classifier.probabilities(train["text"].to_list(), batch_tokens)
+    probabilities = classifier.probabilities(test["text"].to_list(), params.batch_tokens)
+    on_train = classifier.probabilities(train["text"].to_list(), params.batch_tokens)
     texts, given = train["text"].to_list(), train["label"].to_list()
     baselines = {"majority": majority(texts, given), "tfidf": tfidf(texts, given, params.tfidf)}
     predicted = {

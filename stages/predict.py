@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from stages.backbone.params import ModelParams
 from stages.corpus.csvs import some
 from stages.corpus.documents import Source, list_documents, printable, why_unreadable
 from stages.corpus.tables import DOCUMENTS, read_table
+from stages.evaluation.params import EvaluateParams
 from stages.extraction.params import ExtractParams
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
@@ -115,7 +115,7 @@ def main() -> None:
         sources = find_sources(arguments.paths)
         documents, failed = read_texts(sources, read_section("extract", ExtractParams), runtime.worker_count())
     probabilities = classifier.probabilities(
-        documents["text"].to_list(), read_section("model", ModelParams).batch_tokens
+        documents["text"].to_list(), read_section("evaluate", EvaluateParams).batch_tokens
     )
     answer = render(documents["document_id"].to_list(), classifier.labels, probabilities, arguments.format)
     if arguments.output:

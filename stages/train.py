@@ -34,6 +34,7 @@ from stages.training.model import freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
+from stages.training.probe import features
 from stages.training.trainer import memory_errors_named
 
 log = logging.getLogger(__name__)
@@ -97,24 +98,24 @@ def train(
     out_of_fold = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name])
     with (
         memory_errors_named(device),
-        frozen_blocks_run_once(model.to(device), rows, tokenizer, bf16, model_params.batch_tokens, room) as (
+        frozen_blocks_run_once(model.to(device), rows, tokenizer, bf16, params.batch_tokens, room) as (
             rows,
             collator,
         ),
         only_first_token(model),
         fast_gradients(model, bf16),
     ):
-        task = Task(model, tokenizer, rows, collator, params, bf16)
-        start = initial_weights(model)
+        found = features(model, rows, collator, bf16, params.batch_tokens) if params.head_start == "probe" else None
+        task = Task(model, tokenizer, rows, collator, params, bf16, initial_weights(model), found)
         if params.folds:
             share = len(frames["validation"]) / len(documents)
-            out_of_fold = cross_validate(task, start, documents, share, checkpoints)
+            out_of_fold = cross_validate(task, documents, share, checkpoints)
         with open_history(runtime.monitor) as live:
             callbacks = [History(live, params.epochs, runtime.monitor), *([Bar()] if sys.stderr.isatty() else [])]
             if runtime.tensorboard:
                 callbacks.append(log_to_tensorboard(checkpoints.name))
-            both = range(border), range(border, len(documents))
-            trainer = fit(task, start, *both, "train", checkpoints / "train", callbacks)
+            sides = range(border), range(border, len(documents))
+            trainer = fit(task, *sides, "train", checkpoints / "train", callbacks)
 
     best = max(
         (entry for entry in trainer.state.log_history if "eval_selection" in entry),

@@ -255,7 +255,7 @@ def test_a_long_list_of_names_is_cut_and_counted() -> None:
 
 
 def frame_for(name: str) -> pl.DataFrame:
-    values = {pl.String(): "x", pl.Int64(): 1, pl.Float64(): 0.5}
+    values = {pl.String(): "x", pl.Int64(): 1, pl.Float64(): 0.5, pl.List(pl.Float64()): [0.5, 0.5]}
     return pl.DataFrame({column: [values[kind]] for column, kind in COLUMNS[name].items()})
 
 

@@ -147,7 +147,7 @@ def test_a_number_is_read_however_yaml_1_2_or_dvc_writes_it(workspace: Path, wri
         ("extract.metadata_columns", None, "a valid list"),
         ("evaluate.tfidf.ngrams", [1, 2], "a valid integer"),
         ("annotate.provider", "openai", "'zero_shot' or 'file'"),
-        ("train.best_by", "f1", "'macro_f1' or 'weighted_f1'"),
+        ("train.best_by", "f1", "'loss', 'macro_f1' or 'weighted_f1'"),
         ("extract.engine", "Layout", "'layout' or 'fast'"),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_choice_that_is_none_is_told_the_choices(key: str) -> None:
         ("train.warmup", 1),
         ("train.weight_decay", -0.1),
         ("train.attention_dropout", 1),
-        ("evaluate.batch_size", 0),
+        ("evaluate.batch_tokens", 0),
         ("evaluate.tfidf.ngrams", 0),
         ("evaluate.tfidf.ngrams", 4),
         ("evaluate.tfidf.C", 0),

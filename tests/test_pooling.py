@@ -17,9 +17,7 @@ from stages.training.model import find_blocks, freeze, load_model
 from stages.training.pooling import MEAN_WEIGHT, POOLER_SCALE, resolve_pooling
 
 CLASSES = ClassLabel(names=["bread", "rail"])
-MEAN = ModelParams(
-    name="tiny", revision="main", pooling="mean", max_length=32, long_documents="truncate", batch_tokens=64
-)
+MEAN = ModelParams(name="tiny", revision="main", pooling="mean", max_length=32, long_documents="truncate")
 
 
 @pytest.fixture

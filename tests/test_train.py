@@ -59,14 +59,7 @@ def params(workspace: Path) -> TrainParams:
 
 
 def model_params(folder: Path) -> ModelParams:
-    return ModelParams(
-        name=str(folder),
-        revision="main",
-        pooling="auto",
-        max_length=32,
-        long_documents="truncate",
-        batch_tokens=64,
-    )
+    return ModelParams(name=str(folder), revision="main", pooling="auto", max_length=32, long_documents="truncate")
 
 
 def runtime(**changes: object) -> RuntimeSettings:

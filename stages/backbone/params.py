@@ -15,4 +15,3 @@ class ModelParams(Section):
     pooling: Literal["auto", "own", "mean"]
     max_length: int = Field(ge=8)
     long_documents: Literal["truncate", "head_tail", "windows"]
-    batch_tokens: int = Field(ge=1)

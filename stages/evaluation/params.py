@@ -15,4 +15,5 @@ class TfidfParams(Section):
 class EvaluateParams(Section):
     """How the model is measured."""
 
+    batch_tokens: int = Field(ge=1)
     tfidf: TfidfParams

@@ -23,9 +23,13 @@ from stages.params.seeds import derive
 from stages.training.checkpoints import last_checkpoint
 from stages.training.data import Collator
 from stages.training.params import TrainParams
+from stages.training.probe import fitted_head
 from stages.training.trainer import FineTuner, make_arguments, selection
 
 log = logging.getLogger(__name__)
+
+# C of the logistic regression that gives the head its first weights.
+PROBE_STRENGTH = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Task:
         model: on its device, with the weights that each fit starts from.
         rows: every document, as `encode` and `frozen_blocks_run_once` give them.
         collator: makes batches of rows.
+        start: the weights that learn, as each fit finds them.
+        features: [documents, width] what the head's first weights are fitted to; None: they are those of `start`.
     """
 
     model: PreTrainedModel
@@ -44,6 +50,8 @@ class Task:
     collator: Collator
     params: TrainParams
     bf16: bool
+    start: dict[str, Tensor]
+    features: Tensor | None
 
 
 def initial_weights(model: PreTrainedModel) -> dict[str, Tensor]:
@@ -53,22 +61,24 @@ def initial_weights(model: PreTrainedModel) -> dict[str, Tensor]:
 
 def fit(
     task: Task,
-    start: dict[str, Tensor],
     train: Sequence[int],
     validation: Sequence[int],
     purpose: str,
     checkpoints: Path,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> FineTuner:
-    """Train `task.model` from the weights `start` and leave it with the best epoch's.
+    """Train `task.model` from its start and leave it with the best epoch's weights.
 
     Args:
-        train, validation: places in `task.rows`.
+        train, validation: places in the task's rows.
         purpose: what the seeds of dropout and order are derived for.
         checkpoints: where checkpoints go; training goes on from the last one there.
     """
     params, model = task.params, task.model
-    model.load_state_dict(start, strict=False)
+    model.load_state_dict(task.start, strict=False)
+    if task.features is not None:
+        labels = task.rows.select(train)["labels"][:]
+        model.load_state_dict(fitted_head(model, task.features[train], labels, PROBE_STRENGTH), strict=False)
     set_seed(derive(params.seed, purpose))
     arguments = make_arguments(params, len(train), purpose, checkpoints, model.device.type, task.bf16)
     trainer = FineTuner(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from torch import Tensor
 
 from stages.evaluation.scores import scores
 from stages.files import Metrics, write_parquet
@@ -67,14 +66,11 @@ def make_folds(frame: pl.DataFrame, folds: int, validation_share: float, seed: i
         yield Fold(sorted({*rest} - {*validation}), validation, test)
 
 
-def cross_validate(
-    task: Task, start: dict[str, Tensor], frame: pl.DataFrame, validation_share: float, checkpoints: Path
-) -> pl.DataFrame:
+def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, checkpoints: Path) -> pl.DataFrame:
     """Predict each document with a model that saw neither it nor its duplicates.
 
     Args:
         task: what the fits share; its rows are the documents of `frame`, in order.
-        start: the weights that each fit starts from.
         frame: `document_id`, `label`, `group`.
         checkpoints: where finished folds are kept as well, so that a run that is killed goes on with the next one.
 
@@ -86,7 +82,7 @@ def cross_validate(
     for number, fold in enumerate(make_folds(frame, task.params.folds, validation_share, task.params.seed), 1):
         finished = checkpoints / f"fold-{number}.parquet"
         if not finished.is_file():
-            trainer = fit(task, start, fold.train, fold.validation, f"fold {number}", checkpoints / f"fold-{number}")
+            trainer = fit(task, fold.train, fold.validation, f"fold {number}", checkpoints / f"fold-{number}")
             found = probabilities(task, trainer, fold.test)
             table = frame[fold.test].select(
                 "document_id",

@@ -14,7 +14,9 @@ class TrainParams(Section):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     gradient_accumulation: int = Field(ge=1)
+    batch_tokens: int = Field(ge=1)
     trainable_layers: int = Field(ge=-1)
+    head_start: Literal["probe", "random"]
     label_smoothing: float = Field(ge=0, lt=1)
     warmup: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)

@@ -31,7 +31,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trai
 from stages.backbone.resolve import locate
 from stages.files import Metrics
 from stages.inference.classifier import load_classifier
-from stages.params import load
+from stages.params import Params, load
 from stages.runtime.checker import Experiment, check
 from stages.train import save, train
 from stages.training.data import class_label
@@ -47,6 +47,15 @@ def read_texts(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     lines = lines.filter(pl.col("label").n_unique().over("text") == 1)
     lines = lines.select("line", "text", "label", group="text", document_id=pl.col("line").cast(pl.String).str.zfill(6))
     return lines.filter(pl.col("line") % 3 == 0), lines.filter(pl.col("line") % 3 != 0)
+
+
+def with_changes(content: Params, changes: Sequence[str]) -> Params:
+    """Return params.yaml's content with `key=value` changes to its `train` section."""
+    train = dict(content["train"])
+    for change in changes:
+        key, _, value = change.partition("=")
+        train[key] = type(train[key])(value)
+    return {**content, "train": train}
 
 
 def macro_f1(true: list[str], given: list[str]) -> float:
@@ -74,9 +83,9 @@ def fine_tune(
         answers = {
             side: [
                 classifier.labels[place]
-                for place in classifier.probabilities(frames[side]["text"].to_list(), params.model.batch_tokens).argmax(
-                    1
-                )
+                for place in classifier.probabilities(
+                    frames[side]["text"].to_list(), params.evaluate.batch_tokens
+                ).argmax(1)
             ]
             for side in asked
         }
@@ -212,11 +221,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     os.environ.setdefault("PIPELINE_CACHE", str(Path(".cache").resolve()))
-    content = load()
-    for change in arguments.S:
-        key, _, value = change.partition("=")
-        content["train"][key] = type(content["train"][key])(value)
-    params = check(content)
+    params = check(with_changes(load(), arguments.S))
     final, texts = read_texts(arguments.texts)
     print(f"{len(texts)} texts to choose by, {len(final)} for the final figure; {' '.join(arguments.S) or 'defaults'}")
     if arguments.folds:

@@ -1,0 +1,85 @@
+"""The head's first weights: those of a logistic regression on what the encoder says before it learns.
+
+Fine-tuning from a random head first bends the encoder towards nonsense, and needs epochs to find the classes at
+all; from a fitted one it starts as good as frozen embeddings are (Kumar et al. 2022, "Fine-Tuning can Distort
+Pretrained Features and Underperform Out-of-Distribution", https://arxiv.org/abs/2202.10054).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from stages.runtime.progress import progress
+from stages.training.data import Collator
+from stages.windows import average, batches
+
+
+def last_linear(model: PreTrainedModel) -> nn.Linear:
+    """Return the layer that gives the logits: the last linear one of the head with a row for each class."""
+    wide = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and module.out_features == model.config.num_labels
+    ]
+    return wide[-1]
+
+
+def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bool, batch_tokens: int) -> Tensor:
+    """Return what the head's last layer reads of each document, the mean over its windows: [documents, width], float32.
+
+    That layer's logits of the mean are the mean of its logits.
+    """
+    found: list[Tensor] = []
+    layer = last_linear(model)
+    hook = layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
+    result = torch.zeros(len(rows), layer.in_features)
+    order = batches(rows["length"][:], batch_tokens)
+    model.eval()
+    try:
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=bf16):
+            for places in progress(order, total=len(order), what="probe"):
+                batch = collator([rows[place] for place in places])
+                document = batch.pop("document")
+                labels = batch.pop("labels")
+                model(**{key: tensor.to(model.device) for key, tensor in batch.items()})
+                result[places] = average(found.pop(), document, len(labels))
+    finally:
+        hook.remove()
+    return result
+
+
+def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int], strength: float) -> dict[str, Tensor]:
+    """Fit a logistic regression, classes weighted alike, and return it as weights of the head's last layer.
+
+    Args:
+        features: [documents, width].
+        labels: class numbers; a class without any gets a row that is least likely.
+        strength: inverse of the regularisation (C) at features of length 1.
+
+    Returns:
+        The layer's parameters by their names in `model`.
+    """
+    layer = last_linear(model)
+    name = next(name for name, module in model.named_modules() if module is layer)
+    scale = float(features.pow(2).sum(dim=1).mean().sqrt())
+    known = np.unique(labels)
+    regression = LogisticRegression(
+        C=strength, class_weight="balanced", max_iter=5000, fit_intercept=layer.bias is not None
+    )
+    regression.fit(features.numpy() / scale, labels)
+    coefficients, intercepts = regression.coef_ / scale, regression.intercept_
+    if len(known) == 2:  # one row says both
+        coefficients = np.concatenate([-coefficients, coefficients]) / 2
+        intercepts = np.concatenate([-intercepts, intercepts]) / 2
+    weight = torch.zeros(layer.weight.shape)
+    weight[known] = torch.from_numpy(coefficients).float()
+    if layer.bias is None:
+        return {f"{name}.weight": weight}
+    bias = torch.full(layer.bias.shape, float(intercepts.min()) - 1)
+    bias[known] = torch.from_numpy(intercepts).float()
+    return {f"{name}.weight": weight, f"{name}.bias": bias}

@@ -1,0 +1,64 @@
+"""The head's first weights, from a logistic regression."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import Dataset
+from sklearn.linear_model import LogisticRegression
+from torch.testing import assert_close
+from transformers import AutoModelForSequenceClassification
+
+import stages.neobert  # noqa: F401  (makes the Auto classes know it)
+from stages.training.data import collate
+from stages.training.probe import features, fitted_head, last_linear
+
+KINDS = ["bert", "distilbert", "modernbert", "neobert"]
+
+
+def make_model(folder: Path, classes: int) -> AutoModelForSequenceClassification:
+    torch.manual_seed(0)
+    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=classes, dtype=torch.float32).eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_are_what_the_last_layer_reads_the_mean_over_windows(
+    kind: str, tiny_model: Callable[[str], Path]
+) -> None:
+    model = make_model(tiny_model(kind), 3)
+    windows = [[[2, 9, 8, 3]], [[2, 7, 7, 3], [2, 5, 9, 3]], [[2, 6, 3]]]
+    rows = Dataset.from_dict({"windows": windows, "labels": [0, 1, 2], "length": [4, 8, 3]})
+
+    def inputs(given: list[list[int]]) -> dict[str, torch.Tensor]:
+        width = max(map(len, given))
+        ids = torch.tensor([window + [0] * (width - len(window)) for window in given])
+        return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+    found = features(model, rows, lambda batch: collate(batch, inputs), False, 8)
+    logits = [model(**inputs(document)).logits.mean(dim=0) for document in windows]
+    assert_close(last_linear(model)(found), torch.stack(logits), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_the_head_answers_as_the_regression_does(classes: int, tiny_model: Callable[[str], Path]) -> None:
+    model = make_model(tiny_model("bert"), classes)
+    generator = torch.Generator().manual_seed(0)
+    labels = [place % classes for place in range(60)]
+    given = torch.randn(60, 16, generator=generator) * 7 + torch.eye(16)[labels] * 9
+    weights = fitted_head(model, given, labels, 10.0)
+    model.load_state_dict(weights, strict=False)
+    scale = given.pow(2).sum(dim=1).mean().sqrt().numpy()
+    expected = LogisticRegression(C=10.0, class_weight="balanced", max_iter=5000).fit(given.numpy() / scale, labels)
+    chances = torch.from_numpy(expected.predict_proba(given.numpy() / scale)).float()
+    assert_close(last_linear(model)(given).softmax(dim=-1), chances, atol=1e-4, rtol=1e-3)
+
+
+def test_a_class_without_documents_is_the_least_likely(tiny_model: Callable[[str], Path]) -> None:
+    model = make_model(tiny_model("bert"), 4)
+    labels = [place % 3 for place in range(60)]
+    given = torch.eye(16)[labels]
+    model.load_state_dict(fitted_head(model, given, labels, 1.0), strict=False)
+    answers = last_linear(model)(given)
+    assert answers.argmax(dim=1).tolist() == labels
+    assert answers.argmin(dim=1).tolist() == [3] * 60
