@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 import torch
 from transformers import EvalPrediction, PrinterCallback, Trainer, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from stages.backbone.params import ModelParams
 from stages.backbone.resolve import locate
@@ -27,7 +26,7 @@ from stages.runtime.device import resolve_device
 from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.store import cache_folder
 from stages.training.attention import fast_gradients
-from stages.training.checkpoints import checkpoint_folder
+from stages.training.checkpoints import alone_with, checkpoint_folder, last_checkpoint
 from stages.training.data import class_label, encode
 from stages.training.frozen import allocate, frozen_blocks_run_once
 from stages.training.history import Bar, History, open_history
@@ -40,6 +39,8 @@ from stages.training.trainer import FineTuner, make_arguments, memory_errors_nam
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
+# Rooms whose code a run depends on; a test holds them against the imports.
+CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "store", "training")
 RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy")
 
 
@@ -112,10 +113,10 @@ def train(
             trainer.add_callback(Bar())
         if runtime.tensorboard:
             _log_to_tensorboard(trainer, checkpoints.name)
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        last = last_checkpoint(checkpoints)
         if last:
-            log.info("train: goes on from checkpoint %s", Path(last).name)
-        trainer.train(resume_from_checkpoint=last)
+            log.info("train: goes on from checkpoint %s", last.name)
+        trainer.train(resume_from_checkpoint=last and str(last))
 
     evaluations = [entry for entry in trainer.state.log_history if "eval_selection" in entry]
     best = max(evaluations, key=lambda entry: entry["eval_selection"])
@@ -168,23 +169,29 @@ def main() -> None:
     frames = {side: read_table(path) for side, path in sides.items()}
     backbone = locate(model_params.name, model_params.revision)
     weights = sorted(backbone.glob("*.safetensors"))
-    code = sorted(file for room in ("training", "neobert") for file in Path(__file__).with_name(room).glob("*.py"))
-    settings = {"train": params.model_dump(), "model": model_params.model_dump()}
+    packages = {package: version(package) for package in RECORDED}
     device = resolve_device(runtime.device)
-    settings["device"] = {"device": device, "bf16": use_bf16(params.precision, device)}
-    checkpoints = checkpoint_folder(settings, [*sides.values(), *weights, *code, Path(__file__)])
-
-    trainer, metrics = train(frames, backbone, checkpoints, model_params, params, runtime)
+    settings = {
+        "train": params.model_dump(),
+        "model": model_params.model_dump(),
+        "device": {"device": device, "bf16": use_bf16(params.precision, device)},
+        "packages": packages,
+    }
+    code = sorted(file for room in CODE for file in Path(__file__).with_name(room).glob("*.py"))
+    files = sorted(file for file in backbone.rglob("*") if file.is_file())
+    checkpoints = checkpoint_folder(settings, [*sides.values(), *files, *code, Path(__file__)])
     provenance = {
         "backbone": model_params.name,
         "revision": backbone.name if backbone.parent.name == "snapshots" else None,
         "backbone_sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights},
         "python": platform.python_version(),
-        "packages": {package: version(package) for package in RECORDED},
+        "packages": packages,
     }
-    save(trainer, MODEL, provenance)
-    write_json(Path("metrics/train.json"), metrics)
-    shutil.rmtree(checkpoints)
+    with alone_with(checkpoints):
+        trainer, metrics = train(frames, backbone, checkpoints, model_params, params, runtime)
+        save(trainer, MODEL, provenance)
+        write_json(Path("metrics/train.json"), metrics)
+        shutil.rmtree(checkpoints)
     log.info("train: best epoch %s, validation macro F1 %.3f", metrics["best_epoch"], metrics["validation"]["macro_f1"])
 
 
