@@ -58,6 +58,12 @@ class History(TrainerCallback):
         for entry in state.log_history:
             self._write(entry, int(entry["step"]))
 
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        # A checkpoint lacks the losses since the last entry: a resumed run would average over fewer of them.
+        control.should_log = True
+
     def on_log(
         self,
         args: TrainingArguments,
