@@ -3,6 +3,7 @@
 import argparse
 import errno
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -50,14 +51,15 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
 def _full_disk(error: Exception) -> str | None:
     """Say what could not be written if `error` comes from a full disk, else None.
 
-    safetensors and torch raise errors of their own that may not say so: then the disks themselves do.
+    safetensors and torch raise errors of their own. The one's text says why, and it removes what it has written, so
+    that there is room again; torch leaves that, and only the disks tell.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return str(error.filename or Path.cwd())
-    for folder in (Path.cwd(), cache_folder()):
-        if folder.exists() and shutil.disk_usage(folder).free < ALMOST_NOTHING:
-            return str(folder)
-    return None
+    free = {folder: shutil.disk_usage(folder).free for folder in (Path.cwd(), cache_folder()) if folder.exists()}
+    fullest = min(free, key=lambda folder: free[folder])
+    said = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+    return str(fullest) if said or free[fullest] < ALMOST_NOTHING else None
 
 
 def _stop(message: str, code: int) -> None:
