@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import ascii_letters
 
-import polars as pl
 import pytest
 
-from stages.corpus.tables import write_table
 from tests.conftest import edit_params, make_corpus, run_stage
 
 Params = dict[str, object]
@@ -195,23 +193,6 @@ def test_a_full_disk_below_the_store_is_one_line_too(workspace: Path, full_disk:
     finished = run_stage("extract", cwd=workspace, PIPELINE_CACHE=str(full_disk / "cache"))
     (full_disk / "filler").unlink()
     assert error_of(finished, workspace).startswith("no space left on the disk while writing ")
-
-
-def test_checkpoints_on_a_full_disk_are_one_line_too(
-    workspace: Path, full_disk: Path, tiny_model: Callable[[str], Path], set_param: Callable[[str, object], None]
-) -> None:
-    (full_disk / "filler").unlink()  # a checkpoint is larger than the whole disk
-    rows = [{"document_id": f"{label}{place}", "text": label, "label": label} for label in "ab" for place in range(3)]
-    for side in ("train", "validation"):
-        write_table(pl.DataFrame(rows), workspace / f"data/split/{side}.parquet")
-    model = {"model.name": str(tiny_model("bert")), "model.max_length": 32, "train.trainable_layers": -1}
-    for key, value in model.items():
-        set_param(key, value)
-    finished = run_stage("train", cwd=workspace, PIPELINE_CACHE=str(full_disk / "cache"))
-    assert finished.returncode == 1
-    assert "Traceback" not in finished.stderr
-    assert finished.stderr.splitlines()[-1].startswith("error: no space left on the disk while writing ")
-    assert not (workspace / "models").exists()
 
 
 @pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("data/mine", 2)])
