@@ -122,10 +122,10 @@ def test_a_run_killed_at_random_points_ends_with_the_bytes_of_an_uninterrupted_o
     events = sum(1 for _ in changes(process, whole))
     assert process.wait() == 0, said(whole)
 
-    draw = random.Random(0)
+    draw = random.Random(3)
     points: list[tuple[int, float]] = []
     for _ in range(kills):
-        points.append((draw.randint(1, events // (kills + 1)), draw.uniform(0, 0.03)))
+        points.append((draw.randint(1, events // kills), draw.uniform(0, 0.03)))
         process = start(cut)
         for _ in islice(changes(process, cut), points[-1][0]):
             pass
