@@ -4,13 +4,14 @@ import json
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import ascii_letters
 
 import pytest
 
-from tests.conftest import edit_params, make_corpus, run_stage
+from tests.conftest import ROOT, edit_params, make_corpus, run_stage
 
 Params = dict[str, object]
 SetUp = Callable[[Path], object]
@@ -202,3 +203,31 @@ def test_a_stage_takes_no_arguments_and_says_so_before_it_runs(argument: str, co
     assert finished.returncode == code
     assert "usage: python -m stages.extract" in finished.stdout + finished.stderr
     assert not (workspace / "data/extracted").exists()
+
+
+STAGE = """
+import time
+from stages.runtime.command import run
+def main():
+    print("started", flush=True)
+    time.sleep(3)
+    print("finished", flush=True)
+run(main, own_arguments=True)
+"""
+
+
+@pytest.mark.parametrize(("environment", "ending"), [({"DVC_STAGE": "train"}, ""), ({}, "finished\n")])
+def test_a_stage_ends_with_the_dvc_that_started_it_but_not_with_a_shell(
+    environment: dict[str, str], ending: str, workspace: Path
+) -> None:
+    parent = subprocess.Popen(
+        ["sh", "-c", '"$0" -c "$1"; true', sys.executable, STAGE],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "started\n"
+    parent.kill()
+    parent.wait()
+    assert parent.stdout.read() == ending  # until the stage has closed it, too

@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,8 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if "DVC_STAGE" in os.environ:
+        _end_with_parent()
     try:
         from stages.runtime.checker import check
 
@@ -46,6 +50,21 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
         if not isinstance(error, OSError) or error.filename is None or error.strerror is None:
             raise
         _stop(f"{error.filename}: {error.strerror}", 1)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has gone.
+
+    A killed DVC leaves its stage running, which would write into what the next `dvc repro` clears away.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _full_disk(error: Exception) -> str | None:
