@@ -24,7 +24,7 @@ from stages.runtime.command import run
 from stages.runtime.device import resolve_device
 from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.training.attention import fast_gradients
-from stages.training.checkpoints import checkpoint_folder
+from stages.training.checkpoints import alone_with, checkpoint_folder
 from stages.training.data import class_label, encode
 from stages.training.fitting import Task, fit, initial_weights
 from stages.training.folds import cross_validate, summarise
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
 SCORES = ("macro_f1", "weighted_f1", "accuracy", "loss")
+# Rooms whose code a run depends on; a test holds them against the imports.
+CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "store", "training", "windows")
 RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy")
 
 
@@ -162,25 +164,31 @@ def main() -> None:
     frames = {side: read_table(path) for side, path in sides.items()}
     backbone = locate(model_params.name, model_params.revision)
     weights = sorted(backbone.glob("*.safetensors"))
-    code = sorted(file for room in ("training", "neobert") for file in Path(__file__).with_name(room).glob("*.py"))
-    settings = {"train": params.model_dump(), "model": model_params.model_dump()}
+    packages = {package: version(package) for package in RECORDED}
     device = resolve_device(runtime.device)
-    settings["device"] = {"device": device, "bf16": use_bf16(params.precision, device)}
-    checkpoints = checkpoint_folder(settings, [*sides.values(), *weights, *code, Path(__file__)])
-
-    trained = train(frames, backbone, checkpoints, model_params, params, runtime)
-    metrics = trained.metrics
+    settings = {
+        "train": params.model_dump(),
+        "model": model_params.model_dump(),
+        "device": {"device": device, "bf16": use_bf16(params.precision, device)},
+        "packages": packages,
+    }
+    code = sorted(file for room in CODE for file in Path(__file__).with_name(room).glob("*.py"))
+    files = sorted(file for file in backbone.rglob("*") if file.is_file())
+    checkpoints = checkpoint_folder(settings, [*sides.values(), *files, *code, Path(__file__)])
     provenance = {
         "backbone": model_params.name,
         "revision": backbone.name if backbone.parent.name == "snapshots" else None,
         "backbone_sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights},
         "python": platform.python_version(),
-        "packages": {package: version(package) for package in RECORDED},
+        "packages": packages,
     }
-    save(trained, MODEL, provenance)
-    write_table(trained.out_of_fold, OUT_OF_FOLD)
-    write_json(Path("metrics/train.json"), metrics)
-    shutil.rmtree(checkpoints)
+    with alone_with(checkpoints):
+        trained = train(frames, backbone, checkpoints, model_params, params, runtime)
+        save(trained, MODEL, provenance)
+        write_table(trained.out_of_fold, OUT_OF_FOLD)
+        write_json(Path("metrics/train.json"), trained.metrics)
+        shutil.rmtree(checkpoints)
+    metrics = trained.metrics
     log.info("train: best epoch %s, validation macro F1 %.3f", metrics["best_epoch"], metrics["validation"]["macro_f1"])
 
 

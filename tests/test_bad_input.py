@@ -4,15 +4,14 @@ import json
 import os
 import random
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import ascii_letters
 
-import polars as pl
 import pytest
 
-from stages.corpus.tables import write_table
-from tests.conftest import edit_params, make_corpus, run_stage
+from tests.conftest import ROOT, edit_params, make_corpus, run_stage
 
 Params = dict[str, object]
 SetUp = Callable[[Path], object]
@@ -197,23 +196,6 @@ def test_a_full_disk_below_the_store_is_one_line_too(workspace: Path, full_disk:
     assert error_of(finished, workspace).startswith("no space left on the disk while writing ")
 
 
-def test_checkpoints_on_a_full_disk_are_one_line_too(
-    workspace: Path, full_disk: Path, tiny_model: Callable[[str], Path], set_param: Callable[[str, object], None]
-) -> None:
-    (full_disk / "filler").unlink()  # a checkpoint is larger than the whole disk
-    rows = [{"document_id": f"{label}{place}", "text": label, "label": label} for label in "ab" for place in range(3)]
-    for side in ("train", "validation"):
-        write_table(pl.DataFrame(rows), workspace / f"data/split/{side}.parquet")
-    model = {"model.name": str(tiny_model("bert")), "model.max_length": 32, "train.trainable_layers": -1}
-    for key, value in model.items():
-        set_param(key, value)
-    finished = run_stage("train", cwd=workspace, PIPELINE_CACHE=str(full_disk / "cache"))
-    assert finished.returncode == 1
-    assert "Traceback" not in finished.stderr
-    assert finished.stderr.splitlines()[-1].startswith("error: no space left on the disk while writing ")
-    assert not (workspace / "models").exists()
-
-
 @pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("data/mine", 2)])
 def test_a_stage_takes_no_arguments_and_says_so_before_it_runs(argument: str, code: int, workspace: Path) -> None:
     corpus_in(workspace)
@@ -221,3 +203,31 @@ def test_a_stage_takes_no_arguments_and_says_so_before_it_runs(argument: str, co
     assert finished.returncode == code
     assert "usage: python -m stages.extract" in finished.stdout + finished.stderr
     assert not (workspace / "data/extracted").exists()
+
+
+STAGE = """
+import time
+from stages.runtime.command import run
+def main():
+    print("started", flush=True)
+    time.sleep(3)
+    print("finished", flush=True)
+run(main, own_arguments=True)
+"""
+
+
+@pytest.mark.parametrize(("environment", "ending"), [({"DVC_STAGE": "train"}, ""), ({}, "finished\n")])
+def test_a_stage_ends_with_the_dvc_that_started_it_but_not_with_a_shell(
+    environment: dict[str, str], ending: str, workspace: Path
+) -> None:
+    parent = subprocess.Popen(
+        ["sh", "-c", '"$0" -c "$1"; true', sys.executable, STAGE],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "started\n"
+    parent.kill()
+    parent.wait()
+    assert parent.stdout.read() == ending  # until the stage has closed it, too

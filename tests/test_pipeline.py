@@ -6,9 +6,12 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pymupdf
@@ -232,6 +235,72 @@ def test_experiments_run_directly_and_from_the_queue(clone: Clone) -> None:
     assert all(0 <= float(row["test.macro_f1"]) <= 1 for row in results)
 
 
+@pytest.fixture
+def work_off_the_queue(clone: Clone) -> Iterator[Callable[[int], set[str]]]:
+    """Run what is queued with so many workers; returns the names of those seen to run together. No worker stays."""
+    workers = clone.folder / ".dvc/tmp/exps/celery"
+
+    def alive() -> list[int]:
+        found = []
+        for file in workers.glob("dvc-exp-worker-*.pid"):
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), 0)
+                found.append(int(file.read_text()))
+        return found
+
+    def run(jobs: int) -> set[str]:
+        # Not `clone.run`: the workers keep its pipes open.
+        command = ["dvc", "queue", "start", "-j", str(jobs)]
+        subprocess.run(command, cwd=clone.folder, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+        together: set[str] = set()
+        deadline = time.monotonic() + 400
+        while time.monotonic() < deadline:
+            status = clone.run("dvc", "queue", "status")
+            assert "Failed" not in status, status
+            running = re.findall(r"^\w+ +(\S+) .*(?:Running|Queued) *$", status, re.MULTILINE)
+            if not running:
+                return together
+            if status.count("Running") > 1:
+                together |= set(running)
+            time.sleep(1)
+        raise AssertionError(status)
+
+    yield run
+    # An idle worker ends by itself ten seconds after the last task.
+    subprocess.run(["dvc", "queue", "stop", "--kill"], cwd=clone.folder, env=ENVIRONMENT, check=False)
+    deadline = time.monotonic() + 60
+    while alive() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    for pid in (left := alive()):
+        os.killpg(os.getpgid(pid), signal.SIGKILL)
+    clone.run("dvc", "exp", "remove", "-q", "--all-commits")
+    assert left == []
+
+
+@pytest.mark.xdist_group("experiments")
+def test_two_experiments_at_once_give_what_they_give_one_after_another(
+    clone: Clone, work_off_the_queue: Callable[[int], set[str]]
+) -> None:
+    def results() -> dict[str, str]:
+        """Return the tree of each experiment's commit: everything in git, and by dvc.lock everything in DVC."""
+        refs = clone.run("git", "for-each-ref", "--format=%(refname:lstrip=4) %(tree)", "refs/exps/*/*/*")
+        return dict(line.split() for line in refs.splitlines())
+
+    changes = {"lower": "train.lr=0.003", "seeded": "train.seed=1"}
+    for name, change in changes.items():
+        clone.run("dvc", "exp", "run", "--queue", "-n", name, "-S", change)
+    assert work_off_the_queue(2) == set(changes)
+    at_once = results()
+    assert set(at_once) == set(changes)
+
+    clone.run("dvc", "exp", "remove", "-q", *changes)
+    shutil.rmtree(clone.folder / ".dvc/cache/runs")  # else DVC takes the results from there
+    for name, change in changes.items():
+        assert "Running stage 'train'" in clone.run("dvc", "exp", "run", "--temp", "-n", name, "-S", change)
+    assert results() == at_once
+    assert list((clone.folder / ".cache/checkpoints").iterdir()) == []
+
+
 @pytest.mark.xdist_group("experiments")
 def test_metrics_diff_compares_two_branches(clone: Clone) -> None:
     clone.run("git", "checkout", "-q", "-b", "slower")
@@ -245,9 +314,6 @@ def test_metrics_diff_compares_two_branches(clone: Clone) -> None:
 
 @pytest.mark.xdist_group("experiments")
 def test_a_killed_stage_goes_on_to_the_same_outputs(clone: Clone) -> None:
-    import signal
-    import time
-
     lock = (clone.folder / "dvc.lock").read_text()
     process = subprocess.Popen(
         ["dvc", "repro", "--force"],

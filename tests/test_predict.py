@@ -20,7 +20,7 @@ from stages.runtime.settings import read_runtime
 from stages.train import save, train
 from stages.training.params import TrainParams
 from tests.conftest import ROOT, edit_params, run_stage
-from tests.test_train import FRAMES
+from tests.small_training import FRAMES
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Training: data as tensors, freezing, the best epoch, resume, determinism, what is saved."""
+"""Training: data as tensors, freezing, the best epoch, determinism, what is saved."""
 
 import json
 import shutil
@@ -12,17 +12,13 @@ import torch
 from dvclive import Live
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback, TrainerState
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerState
 
 from stages.backbone.bundled import BUNDLED, verified_bundled_folder
-from stages.backbone.params import ModelParams
 from stages.backbone.resolve import locate
-from stages.params import load, validate
 from stages.runtime.errors import UserError
-from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.train import save, train
 from stages.training.attention import fast_gradients
-from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
 from stages.training.frozen import allocate
 from stages.training.history import History
@@ -30,40 +26,13 @@ from stages.training.model import find_blocks, freeze, load_model, load_tokenize
 from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
-from stages.training.trainer import FineTuner, selection
-
-WORDS = {"bread": "flour oven dough crust", "rail": "train track signal station"}
-
-
-def frame(count: int, side: str = "train") -> pl.DataFrame:
-    rows = [
-        {
-            "document_id": (name := f"{side}-{label}-{place}"),
-            "text": f"{words} {side} {place}",
-            "label": label,
-            "group": name,
-        }
-        for label, words in WORDS.items()
-        for place in range(count)
-    ]
-    return pl.DataFrame(rows)
-
-
-FRAMES = {"train": frame(4), "validation": frame(1, "validation")}
+from stages.training.trainer import selection
+from tests.small_training import FRAMES, frame, model_params, runtime, small_params
 
 
 @pytest.fixture
 def params(workspace: Path) -> TrainParams:
-    small = {"epochs": 2, "batch_size": 4, "trainable_layers": -1, "lr": 0.01, "precision": "fp32"}
-    return validate({**load()["train"], **small}, TrainParams, at="train")
-
-
-def model_params(folder: Path) -> ModelParams:
-    return ModelParams(name=str(folder), revision="main", pooling="auto", max_length=32, long_documents="truncate")
-
-
-def runtime(**changes: object) -> RuntimeSettings:
-    return read_runtime().model_copy(update={"device": "cpu", **changes})
+    return small_params()
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "neobert"])
@@ -230,69 +199,6 @@ def test_a_higher_score_outweighs_any_loss() -> None:
     assert selection(0.8001, 99.0) > selection(0.8, 0.0) > selection(0.8, 0.1)
 
 
-def test_a_loss_that_is_no_number_stops_at_once_and_says_what_to_try(
-    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
-) -> None:
-    folder = tiny_model("bert")
-    wild = params.model_copy(update={"lr": 1e38, "warmup": 0.0})
-    with pytest.raises(UserError, match=r"the loss is nan in step 2 of 4, at learning rate .*: lower train\.lr"):
-        train(FRAMES, folder, workspace / "checkpoints", model_params(folder), wild, runtime())
-
-
-@pytest.mark.parametrize(
-    "fault", [torch.OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] can't allocate memory")]
-)
-def test_running_out_of_memory_names_the_knobs(
-    fault: RuntimeError,
-    tiny_model: Callable[[str], Path],
-    params: TrainParams,
-    workspace: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def full(*_: object) -> None:
-        raise fault
-
-    monkeypatch.setattr(FineTuner, "training_step", full)
-    folder = tiny_model("bert")
-    with pytest.raises(UserError, match=r"out of memory on cpu: halve train\.batch_size"):
-        train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
-
-
-class KilledError(Exception):
-    pass
-
-
-class KillAfterFirstEpoch(TrainerCallback):
-    def on_epoch_begin(self, args, state, control, **kwargs) -> None:  # type: ignore[no-untyped-def]
-        if state.epoch and state.epoch >= 1:
-            raise KilledError
-
-
-def test_a_resumed_run_ends_with_the_weights_and_the_history_of_an_uninterrupted_one(
-    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tiny_model("bert")
-    args = (model_params(folder), params, runtime())
-    whole = train(FRAMES, folder, workspace / "whole", *args)
-    history = {file: file.read_text() for file in Path("metrics/train").rglob("*.tsv")}
-
-    import transformers.trainer
-
-    with monkeypatch.context() as patch:
-        usual = transformers.trainer.DEFAULT_CALLBACKS
-        patch.setattr(transformers.trainer, "DEFAULT_CALLBACKS", [*usual, KillAfterFirstEpoch])
-        with pytest.raises(KilledError):
-            train(FRAMES, folder, workspace / "cut", *args)
-    assert list((workspace / "cut/train").glob("checkpoint-*"))
-    shutil.rmtree("metrics/train")  # as DVC does before it starts the command again
-    resumed = train(FRAMES, folder, workspace / "cut", *args)
-
-    assert resumed.metrics == whole.metrics
-    ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert {file: file.read_text() for file in Path("metrics/train").rglob("*.tsv")} == history
-
-
 def test_history_has_a_row_for_each_step_and_each_epoch(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
@@ -450,16 +356,6 @@ def test_a_folder_that_is_no_model_is_one_line(workspace: Path) -> None:
 
 def test_the_bundled_model_is_the_published_one() -> None:
     assert locate(BUNDLED, "main") == verified_bundled_folder()
-
-
-def test_checkpoints_belong_to_their_settings_data_and_code(workspace: Path) -> None:
-    data = workspace / "data"
-    data.write_text("one")
-    folder = checkpoint_folder({"lr": 1}, [data])
-    assert checkpoint_folder({"lr": 1}, [data]) == folder
-    assert checkpoint_folder({"lr": 2}, [data]) != folder
-    data.write_text("two")
-    assert checkpoint_folder({"lr": 1}, [data]) != folder
 
 
 def test_precision_can_be_fixed() -> None:

@@ -3,8 +3,11 @@
 import argparse
 import errno
 import logging
+import os
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +33,8 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if "DVC_STAGE" in os.environ:
+        _end_with_parent()
     try:
         from stages.runtime.checker import check
 
@@ -47,17 +52,33 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
         _stop(f"{error.filename}: {error.strerror}", 1)
 
 
+def _end_with_parent() -> None:
+    """End this process when the one that started it has gone.
+
+    A killed DVC leaves its stage running, which would write into what the next `dvc repro` clears away.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _full_disk(error: Exception) -> str | None:
     """Say what could not be written if `error` comes from a full disk, else None.
 
-    safetensors and torch raise errors of their own that may not say so: then the disks themselves do.
+    safetensors and torch raise errors of their own. The one's text says why, and it removes what it has written, so
+    that there is room again; torch leaves that, and only the disks tell.
     """
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return str(error.filename or Path.cwd())
-    for folder in (Path.cwd(), cache_folder()):
-        if folder.exists() and shutil.disk_usage(folder).free < ALMOST_NOTHING:
-            return str(folder)
-    return None
+    free = {folder: shutil.disk_usage(folder).free for folder in (Path.cwd(), cache_folder()) if folder.exists()}
+    fullest = min(free, key=lambda folder: free[folder])
+    said = any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+    return str(fullest) if said or free[fullest] < ALMOST_NOTHING else None
 
 
 def _stop(message: str, code: int) -> None:

@@ -94,7 +94,7 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     last = last_checkpoint(checkpoints)
     if last:
-        log.info("train: goes on from %s of %s", last.name, purpose)
+        log.info("%s: goes on from %s", purpose, last.name)
     trainer.train(resume_from_checkpoint=str(last) if last else None)
     return trainer
 

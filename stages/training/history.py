@@ -77,6 +77,12 @@ class History(TrainerCallback):
             self._write(entry, int(entry["step"]))
         self.since, self.read = time.perf_counter(), state.num_input_tokens_seen
 
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        # A checkpoint lacks the losses since the last entry: a resumed run would average over fewer of them.
+        control.should_log = True
+
     def on_log(
         self,
         args: TrainingArguments,

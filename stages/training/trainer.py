@@ -45,7 +45,9 @@ def make_arguments(
         train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
+        # The best and the last. With 1 the Trainer deletes the last when it has trained, and a run that dies while it
+        # writes the model has the epochs since the best to do again.
+        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="selection",
         greater_is_better=True,
