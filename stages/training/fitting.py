@@ -29,7 +29,7 @@ from stages.training.trainer import FineTuner, make_arguments, selection
 log = logging.getLogger(__name__)
 
 # C of the logistic regression that gives the head its first weights.
-PROBE_STRENGTH = 10.0
+PROBE_STRENGTH = 1.0
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,17 @@ def fit(
         labels = task.rows.select(train)["labels"][:]
         model.load_state_dict(fitted_head(model, task.features[train], labels, PROBE_STRENGTH), strict=False)
     set_seed(derive(params.seed, purpose))
+    weights = class_weights(task.rows.select(train)["labels"][:], model.config.num_labels, params.class_weights)
     arguments = make_arguments(params, len(train), purpose, checkpoints, model.device.type, task.bf16)
     trainer = FineTuner(
+        weights,
         model=model,
         args=arguments,
         train_dataset=task.rows.select(train),
         eval_dataset=task.rows.select(validation),
         data_collator=task.collator,
         processing_class=task.tokenizer,
-        compute_metrics=lambda prediction: measure(prediction, params.best_by),
+        compute_metrics=lambda prediction: measure(prediction, params.best_by, weights),
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
@@ -99,14 +101,28 @@ def fit(
     return trainer
 
 
-def measure(prediction: EvalPrediction, best_by: str) -> dict[str, float]:
+def class_weights(labels: Sequence[int], classes: int, how: str) -> Tensor:
+    """Return [classes] the weight of a document of each class: 1, or if `balanced` such that all classes weigh alike.
+
+    The mean over the documents is 1; a class without any has weight 0.
+    """
+    if how == "none":
+        return torch.ones(classes)
+    counts = torch.bincount(torch.tensor(labels), minlength=classes)
+    balanced = len(labels) / (counts.count_nonzero() * counts)
+    return balanced.where(counts > 0, 0.0)
+
+
+def measure(prediction: EvalPrediction, best_by: str, weights: Tensor) -> dict[str, float]:
     """Return the scores of an evaluation and `selection`, in which the best epoch is highest.
 
     Args:
         prediction: logits [documents, classes] and class numbers [documents].
+        weights: [classes] of a document of each class in the loss.
     """
     logits, labels = torch.from_numpy(prediction.predictions), torch.from_numpy(prediction.label_ids)
-    loss = float(torch.nn.functional.cross_entropy(logits.float(), labels))
+    losses = torch.nn.functional.cross_entropy(logits.float(), labels, weights, reduction="none")
+    loss = float(losses.mean())
     found = scores(prediction.label_ids, prediction.predictions.argmax(-1), range(logits.shape[1]))
     chosen = -loss if best_by == "loss" else selection(found[best_by], loss)
     return {**found, "selection": chosen}

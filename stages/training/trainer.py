@@ -78,6 +78,11 @@ class FineTuner(Trainer):
 
     loss_is_scaled_for_ga = False
 
+    def __init__(self, class_weights: Tensor, **options: object) -> None:
+        """Take [classes] the weight of a document of each class in the loss, and what the Trainer takes."""
+        super().__init__(**options)
+        self.class_weights = class_weights
+
     def _get_eval_sampler(self, eval_dataset: Dataset) -> SequentialSampler:
         # The Trainer's would group by length here too, and return predictions in that order.
         return SequentialSampler(eval_dataset)
@@ -85,7 +90,9 @@ class FineTuner(Trainer):
     def compute_loss(
         self, model: PreTrainedModel, inputs: dict[str, Tensor], return_outputs: bool = False, *_: object, **__: object
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the cross-entropy of the documents' logits, the means over their windows; smoothed in training alone.
+        """Return the weighted cross-entropy of the documents' logits, the means over their windows.
+
+        Labels are smoothed in training alone.
 
         Args:
             inputs: a batch as `collate` makes it.
@@ -94,7 +101,10 @@ class FineTuner(Trainer):
         labels, document = inputs.pop("labels"), inputs.pop("document")
         logits = average(model(**inputs).logits, document, len(labels))
         smoothing = self.args.label_smoothing_factor if model.training else 0.0
-        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        # torch's own weighted mean would cancel the weight of a document that is alone in its batch.
+        loss = nn.functional.cross_entropy(
+            logits, labels, self.class_weights.to(logits.device), reduction="none", label_smoothing=smoothing
+        ).mean()
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def training_step(self, model: PreTrainedModel, inputs: dict[str, Tensor], *rest: object) -> Tensor:
@@ -124,5 +134,6 @@ def memory_errors_named(device: str) -> Iterator[None]:
             raise
         raise UserError(
             f"train: out of memory on {device}: halve train.batch_size and double train.gradient_accumulation (the "
-            "same steps in smaller parts), or lower model.max_length or train.trainable_layers"
+            "same steps in smaller parts), or halve train.batch_tokens (what the frozen blocks read at a time), or "
+            "lower model.max_length or train.trainable_layers"
         ) from None
