@@ -40,10 +40,9 @@ from stages.training.trainer import memory_errors_named
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
-SCORES = ("macro_f1", "weighted_f1", "accuracy", "loss")
 # Rooms whose code a run depends on; a test holds them against the imports.
 CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "store", "training", "windows")
-RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy")
+RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -117,20 +116,14 @@ def train(
             if runtime.tensorboard:
                 callbacks.append(log_to_tensorboard(checkpoints.name))
             sides = range(border), range(border, len(documents))
-            trainer = fit(task, *sides, "train", checkpoints / "train", callbacks)
+            fitted = fit(task, *sides, "train", checkpoints / "train", callbacks)
 
-    best = max(
-        (entry for entry in trainer.state.log_history if "eval_selection" in entry),
-        key=lambda entry: entry["eval_selection"],
-    )
     weights = list(model.parameters())
     metrics: Metrics = {
         "documents": {side: len(frame) for side, frame in frames.items()},
-        "best_epoch": round(best["epoch"]),
-        "validation": {
-            name: round(best[f"eval_{name}"], 4) for name in ("macro_f1", "weighted_f1", "accuracy", "loss")
-        },
-        "steps": trainer.state.global_step,
+        "best_epoch": fitted.epoch,
+        "validation": fitted.validation,
+        "steps": fitted.trainer.state.global_step,
         "cut_off": {"documents": round(cut.documents / len(documents), 4), "tokens": cut.tokens},
         "parameters": {
             "trainable": sum(weight.numel() for weight in weights if weight.requires_grad),

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 # C of the logistic regression that gives the head its first weights.
 PROBE_STRENGTH = 1.0
+SCORES = ("macro_f1", "weighted_f1", "accuracy", "loss")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ class Task:
     features: Tensor | None
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """The trainer of a fit, whose model is that of the best epoch (0: the start), and its scores on validation."""
+
+    trainer: FineTuner
+    epoch: int
+    validation: dict[str, float]
+
+
 def initial_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     """Return a copy of the weights that training changes."""
     return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
@@ -66,8 +76,8 @@ def fit(
     purpose: str,
     checkpoints: Path,
     callbacks: Sequence[TrainerCallback] = (),
-) -> FineTuner:
-    """Train `task.model` from its start and leave it with the best epoch's weights.
+) -> Fitted:
+    """Train `task.model` from its start and leave it with the best epoch's weights, or the start's if those are better.
 
     Args:
         train, validation: places in the task's rows.
@@ -75,17 +85,16 @@ def fit(
         checkpoints: where checkpoints go; training goes on from the last one there.
     """
     params, model = task.params, task.model
-    model.load_state_dict(task.start, strict=False)
+    labels = task.rows.select(train)["labels"][:]
+    start = task.start
     if task.features is not None:
-        labels = task.rows.select(train)["labels"][:]
-        model.load_state_dict(fitted_head(model, task.features[train], labels, PROBE_STRENGTH), strict=False)
-    set_seed(derive(params.seed, purpose))
-    weights = class_weights(task.rows.select(train)["labels"][:], model.config.num_labels, params.class_weights)
-    arguments = make_arguments(params, len(train), purpose, checkpoints, model.device.type, task.bf16)
+        start = {**start, **fitted_head(model, task.features[train], labels, PROBE_STRENGTH)}
+    model.load_state_dict(start, strict=False)
+    weights = class_weights(labels, model.config.num_labels, params.class_weights)
     trainer = FineTuner(
         weights,
         model=model,
-        args=arguments,
+        args=make_arguments(params, len(train), purpose, checkpoints, model.device.type, task.bf16),
         train_dataset=task.rows.select(train),
         eval_dataset=task.rows.select(validation),
         data_collator=task.collator,
@@ -94,11 +103,18 @@ def fit(
         callbacks=list(callbacks),
     )
     trainer.remove_callback(PrinterCallback)
+    evaluations = [{**trainer.evaluate(), "epoch": 0}]
     last = last_checkpoint(checkpoints)
     if last:
         log.info("%s: goes on from %s", purpose, last.name)
+    set_seed(derive(params.seed, purpose))
     trainer.train(resume_from_checkpoint=str(last) if last else None)
-    return trainer
+    evaluations += [entry for entry in trainer.state.log_history if "eval_selection" in entry]
+    best = max(evaluations, key=lambda entry: entry["eval_selection"])
+    if not best["epoch"]:
+        log.info("%s: no epoch is better on validation than the start: the start is kept", purpose)
+        model.load_state_dict(start, strict=False)
+    return Fitted(trainer, round(best["epoch"]), {name: round(best[f"eval_{name}"], 4) for name in SCORES})
 
 
 def class_weights(labels: Sequence[int], classes: int, how: str) -> Tensor:

@@ -82,8 +82,8 @@ def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, che
     for number, fold in enumerate(make_folds(frame, task.params.folds, validation_share, task.params.seed), 1):
         finished = checkpoints / f"fold-{number}.parquet"
         if not finished.is_file():
-            trainer = fit(task, fold.train, fold.validation, f"fold {number}", checkpoints / f"fold-{number}")
-            found = probabilities(task, trainer, fold.test)
+            fitted = fit(task, fold.train, fold.validation, f"fold {number}", checkpoints / f"fold-{number}")
+            found = probabilities(task, fitted.trainer, fold.test)
             table = frame[fold.test].select(
                 "document_id",
                 "label",
