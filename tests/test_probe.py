@@ -41,24 +41,42 @@ def test_features_are_what_the_last_layer_reads_the_mean_over_windows(
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
-def test_the_head_answers_as_the_regression_does(classes: int, tiny_model: Callable[[str], Path]) -> None:
+def test_the_head_answers_as_the_regression_does(
+    classes: int, tiny_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.training.probe.STRENGTHS", (10.0,))
     model = make_model(tiny_model("bert"), classes)
-    generator = torch.Generator().manual_seed(0)
     labels = [place % classes for place in range(60)]
-    given = torch.randn(60, 16, generator=generator) * 7 + torch.eye(16)[labels] * 9
-    weights = fitted_head(model, given, labels, 10.0)
-    model.load_state_dict(weights, strict=False)
+    given = points(labels, noise=7) + torch.eye(16)[labels] * 9
+    model.load_state_dict(fitted_head(model, given, labels), strict=False)
     scale = given.pow(2).sum(dim=1).mean().sqrt().numpy()
     expected = LogisticRegression(C=10.0, class_weight="balanced", max_iter=5000).fit(given.numpy() / scale, labels)
     chances = torch.from_numpy(expected.predict_proba(given.numpy() / scale)).float()
     assert_close(last_linear(model)(given).softmax(dim=-1), chances, atol=1e-4, rtol=1e-3)
 
 
-def test_a_class_without_documents_is_the_least_likely(tiny_model: Callable[[str], Path]) -> None:
+def points(labels: list[int], noise: float) -> torch.Tensor:
+    return torch.randn(len(labels), 16, generator=torch.Generator().manual_seed(0)) * noise
+
+
+def test_noisy_labels_are_followed_less_closely_than_clean_ones(tiny_model: Callable[[str], Path]) -> None:
+    model = make_model(tiny_model("bert"), 3)
+    labels = [place % 3 for place in range(90)]
+    sure = []
+    for noise in (0.05, 3.0):
+        given = points(labels, noise) + torch.eye(16)[labels]
+        model.load_state_dict(fitted_head(model, given, labels), strict=False)
+        sure.append(last_linear(model).weight.norm().item() * given.norm(dim=1).mean().item())
+    assert sure[0] > sure[1]
+
+
+@pytest.mark.parametrize("labels", [[place % 3 for place in range(60)], [0] * 30 + [1] * 29 + [2]])
+def test_a_class_without_documents_is_the_least_likely_and_one_document_is_enough(
+    labels: list[int], tiny_model: Callable[[str], Path]
+) -> None:
     model = make_model(tiny_model("bert"), 4)
-    labels = [place % 3 for place in range(60)]
     given = torch.eye(16)[labels]
-    model.load_state_dict(fitted_head(model, given, labels, 1.0), strict=False)
+    model.load_state_dict(fitted_head(model, given, labels), strict=False)
     answers = last_linear(model)(given)
     assert answers.argmax(dim=1).tolist() == labels
     assert answers.argmin(dim=1).tolist() == [3] * 60

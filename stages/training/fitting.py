@@ -28,8 +28,6 @@ from stages.training.trainer import FineTuner, make_arguments, selection
 
 log = logging.getLogger(__name__)
 
-# C of the logistic regression that gives the head its first weights.
-PROBE_STRENGTH = 1.0
 SCORES = ("macro_f1", "weighted_f1", "accuracy", "loss")
 
 
@@ -88,7 +86,7 @@ def fit(
     labels = task.rows.select(train)["labels"][:]
     start = task.start
     if task.features is not None:
-        start = {**start, **fitted_head(model, task.features[train], labels, PROBE_STRENGTH)}
+        start = {**start, **fitted_head(model, task.features[train], labels)}
     model.load_state_dict(start, strict=False)
     weights = class_weights(labels, model.config.num_labels, params.class_weights)
     trainer = FineTuner(

@@ -5,18 +5,27 @@ all; from a fitted one it starts as good as frozen embeddings are (Kumar et al. 
 Pretrained Features and Underperform Out-of-Distribution", https://arxiv.org/abs/2202.10054).
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from datasets import Dataset
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from stages.runtime.progress import progress
 from stages.training.data import Collator
+from stages.training.trainer import selection
 from stages.windows import average, batches
+
+log = logging.getLogger(__name__)
+
+# Inverse strengths of regularisation (C), at features of length 1.
+STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+FOLDS = 5
 
 
 def last_linear(model: PreTrainedModel) -> nn.Linear:
@@ -53,13 +62,15 @@ def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bo
     return result
 
 
-def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int], strength: float) -> dict[str, Tensor]:
+def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int]) -> dict[str, Tensor]:
     """Fit a logistic regression, classes weighted alike, and return it as weights of the head's last layer.
+
+    How strongly it is regularised is chosen on the same documents, by the macro F1 of cross-validation and then the
+    lower loss: noisy labels want much, clean ones little.
 
     Args:
         features: [documents, width].
         labels: class numbers; a class without any gets a row that is least likely.
-        strength: inverse of the regularisation (C) at features of length 1.
 
     Returns:
         The layer's parameters by their names in `model`.
@@ -67,11 +78,20 @@ def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int],
     layer = last_linear(model)
     name = next(name for name, module in model.named_modules() if module is layer)
     scale = float(features.pow(2).sum(dim=1).mean().sqrt())
-    known = np.unique(labels)
-    regression = LogisticRegression(
-        C=strength, class_weight="balanced", max_iter=5000, fit_intercept=layer.bias is not None
-    )
-    regression.fit(features.numpy() / scale, labels)
+    known, counts = np.unique(labels, return_counts=True)
+    regression = LogisticRegression(class_weight="balanced", max_iter=5000, fit_intercept=layer.bias is not None)
+    if min(counts) > 1:  # else nothing of that class could be held out
+        search = GridSearchCV(
+            regression,
+            {"C": STRENGTHS},
+            scoring=["f1_macro", "neg_log_loss"],
+            refit=_best,
+            cv=int(min(FOLDS, *counts)),
+        )
+        regression = search.fit(features.numpy() / scale, labels).best_estimator_
+        log.info("head: logistic regression with C %g", regression.C)
+    else:
+        regression.fit(features.numpy() / scale, labels)
     coefficients, intercepts = regression.coef_ / scale, regression.intercept_
     if len(known) == 2:  # one row says both
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
@@ -80,6 +100,12 @@ def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int],
     weight[known] = torch.from_numpy(coefficients).float()
     if layer.bias is None:
         return {f"{name}.weight": weight}
-    bias = torch.full(layer.bias.shape, float(intercepts.min()) - 1)
+    lowest = float((features.numpy() @ coefficients.T + intercepts).min())
+    bias = torch.full(layer.bias.shape, lowest - 1)
     bias[known] = torch.from_numpy(intercepts).float()
     return {f"{name}.weight": weight, f"{name}.bias": bias}
+
+
+def _best(results: dict[str, np.ndarray]) -> int:
+    found = zip(results["mean_test_f1_macro"], results["mean_test_neg_log_loss"], strict=True)
+    return int(np.argmax([selection(round(score, 4), -loss) for score, loss in found]))

@@ -2,12 +2,15 @@
 
     python -m tests.benchmarks.training texts.csv --folds 3 -S lr=2e-4 -S epochs=8    # choose settings
     python -m tests.benchmarks.training texts.csv --seeds 10 --published 1            # the final figure
+    python -m tests.benchmarks.training texts.csv --whole                             # all blocks: time of an epoch
 
 The file has the columns `text` and `label`. Texts that occur with several labels are left out. Every third line (0, 3,
 6 ...) is for the final figure alone; of the others --train texts are for training, the rest for validation. With
 --folds, the others are divided into so many parts, each predicted by a model that has not seen it; the final lines are
-not touched. --published times so many epochs of the published recipe's 20 (all 20: its scores, too). The logistic
-regression reads the sentence embeddings of the bundled model (512 tokens, C 10, balanced classes).
+not touched. --published times so many epochs of the published recipe's 20 (all 20: its scores, too). --whole fine-tunes
+all blocks for one epoch: as the stage does, from texts to the saved model, and as a plain Trainer does with batches
+padded to their own longest text, its training alone. The logistic regression reads the sentence embeddings of the
+bundled model (512 tokens, C 10, balanced classes).
 """
 
 import argparse
@@ -102,11 +105,14 @@ def regress(frames: Frames, params: Experiment) -> list[str]:
     return answers
 
 
-def run_published(frames: Frames, params: Experiment, epochs: int, seed: int) -> tuple[dict[str, list[str]], float]:
-    """Fine-tune by the published recipe; return the answers for each frame, and the seconds of its training.
+def run_trainer(
+    frames: Frames, params: Experiment, epochs: int, seed: int, published: bool
+) -> tuple[dict[str, list[str]], float]:
+    """Fine-tune with a Trainer as people write it; return the answers for each frame, and the seconds of training.
 
-    Texts padded to 512 tokens, all but two blocks and the head frozen yet run in each epoch, learning rate 5e-4,
-    batches of 16, label smoothing 0.1, the epoch best by weighted F1 (on validation: the account took the test set).
+    As `published`: texts padded to 512 tokens, all but two blocks and the head frozen yet run in each epoch, learning
+    rate 5e-4, batches of 16, label smoothing 0.1, the epoch best by weighted F1 (on validation: the account took the
+    test set). Else the same with all blocks learning and batches padded to their own longest text.
     """
     set_seed(seed)
     folder = locate(params.model.name, params.model.revision)
@@ -115,7 +121,7 @@ def run_published(frames: Frames, params: Experiment, epochs: int, seed: int) ->
 
     def encode(batch: Mapping[str, list[str]]) -> Mapping[str, list[list[int]]]:
         tokens: Mapping[str, list[list[int]]] = tokenizer(
-            batch["text"], truncation=True, padding="max_length", max_length=512
+            batch["text"], truncation=True, padding="max_length" if published else False, max_length=512
         )
         return tokens
 
@@ -126,9 +132,10 @@ def run_published(frames: Frames, params: Experiment, epochs: int, seed: int) ->
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, num_labels=classes.num_classes, dtype=torch.float32
     )
-    model.base_model.requires_grad_(False)
-    for part in (*model.base_model.encoder.layer[-2:], model.base_model.pooler):
-        part.requires_grad_(True)
+    if published:
+        model.base_model.requires_grad_(False)
+        for part in (*model.base_model.encoder.layer[-2:], model.base_model.pooler):
+            part.requires_grad_(True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
@@ -155,6 +162,7 @@ def run_published(frames: Frames, params: Experiment, epochs: int, seed: int) ->
             args=arguments,
             train_dataset=data["train"],
             eval_dataset=data["validation"],
+            processing_class=tokenizer,
             compute_metrics=lambda found: {
                 "f1": f1_score(found.label_ids, found.predictions.argmax(-1), average="weighted")
             },
@@ -200,13 +208,23 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
             f"logistic regression {macro_f1(true['test'], regress(frames, params)):.4f}",
         ]
         if arguments.published:
-            answers, seconds = run_published(frames, params, arguments.published, seed)
+            answers, seconds = run_trainer(frames, params, arguments.published, seed, published=True)
             whole = seconds * PUBLISHED_EPOCHS / arguments.published
             line.append(
                 f"published recipe {whole:.0f} s for {PUBLISHED_EPOCHS} epochs, after {arguments.published}: macro F1 "
                 f"{macro_f1(true['test'], answers['test']):.4f}, train {macro_f1(true['train'], answers['train']):.4f}"
             )
         print("; ".join(line), flush=True)
+
+
+def compare_whole(texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
+    """Print the seconds of an epoch in which all blocks learn, of the stage and of a plain Trainer."""
+    frames = {"train": texts[: arguments.train], "validation": texts[arguments.train :]}
+    changes = {"trainable_layers": -1, "epochs": 1, "batch_size": 16}
+    whole = params.model_copy(update={"train": params.train.model_copy(update=changes)})
+    _, _, ours = fine_tune(frames, whole, 0, asked=[])
+    _, plain = run_trainer(frames, params, 1, 0, published=False)
+    print(f"all blocks, one epoch: stage {ours:.0f} s, plain Trainer {plain:.0f} s, {plain / ours:.2f} times")
 
 
 def main() -> None:
@@ -217,6 +235,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
+    parser.add_argument("--whole", action="store_true")
     parser.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", help="a key of `train` in params.yaml")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
@@ -224,7 +243,9 @@ def main() -> None:
     params = check(with_changes(load(), arguments.S))
     final, texts = read_texts(arguments.texts)
     print(f"{len(texts)} texts to choose by, {len(final)} for the final figure; {' '.join(arguments.S) or 'defaults'}")
-    if arguments.folds:
+    if arguments.whole:
+        compare_whole(texts, params, arguments)
+    elif arguments.folds:
         for seed in range(arguments.seeds):
             cross_validate(texts, params, arguments.folds, seed)
     else:
