@@ -71,7 +71,9 @@ def set_up(folder: Path, model: Path, **changes: object) -> Path:
 
 
 def outputs(folder: Path) -> dict[str, bytes]:
-    files = (file for top in ("models", "metrics") for file in (folder / top).rglob("*") if file.is_file())
+    files = (
+        file for top in ("models", "metrics", "data/folds") for file in (folder / top).rglob("*") if file.is_file()
+    )
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
@@ -116,7 +118,7 @@ def test_a_run_killed_at_random_points_ends_with_the_bytes_of_an_uninterrupted_o
     kills = 3
     model = tiny_model("bert")
     whole, cut = (
-        set_up(tmp_path / name, model, epochs=20, lr=0.03, trainable_layers=1) for name in ("whole", "killed")
+        set_up(tmp_path / name, model, epochs=20, lr=0.03, trainable_layers=1, folds=2) for name in ("whole", "killed")
     )
     process = start(whole)
     events = sum(1 for _ in changes(process, whole))

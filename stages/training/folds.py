@@ -1,6 +1,7 @@
 """Cross-validation: which documents each fold is tested on, and chosen by."""
 
 import logging
+import shutil
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator
@@ -93,6 +94,7 @@ def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, che
                 probabilities=pl.Series(found.astype(float).tolist(), dtype=pl.List(pl.Float64)),
             )
             write_parquet(finished, table)
+            shutil.rmtree(checkpoints / f"fold-{number}")
         tables.append(pl.read_parquet(finished))
         score = _macro_f1(tables[-1], names)
         log.info("fold %d of %d: macro F1 %.3f on %d documents", number, task.params.folds, score, len(tables[-1]))
