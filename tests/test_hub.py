@@ -31,7 +31,7 @@ try:
     folder = locate(name, revision)
 except UserError as error:
     sys.exit(f"error: {error}")
-params = ModelParams(name=name, revision=revision, pooling="auto", max_length=64)
+params = ModelParams(name=name, revision=revision, pooling="auto", max_length=64, long_documents="truncate")
 tokenizer = load_tokenizer(folder, name, 64)
 model = load_model(folder, params, ClassLabel(names=["bread", "rail"]), 0.0)
 logits = model.eval()(**tokenizer(["oven and dough", "train"], padding=True, return_tensors="pt")).logits

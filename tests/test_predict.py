@@ -18,9 +18,8 @@ from stages.inference.classifier import load_classifier
 from stages.params import load, validate
 from stages.runtime.settings import read_runtime
 from stages.train import save, train
-from stages.training.params import TrainParams
 from tests.conftest import ROOT, edit_params, run_stage
-from tests.small_training import FRAMES
+from tests.small_training import FRAMES, small_params
 
 
 @pytest.fixture(scope="session")
@@ -32,12 +31,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str]
     before = Path.cwd()
     os.chdir(folder)
     try:
-        section = {**load()["train"], "epochs": 1, "trainable_layers": -1, "precision": "fp32"}
-        params = validate(section, TrainParams, at="train")
         model = tiny_model("bert")
         settings = validate({**load()["model"], "name": str(model), "max_length": 32}, ModelParams, at="model")
         runtime = read_runtime().model_copy(update={"device": "cpu"})
-        done = train(FRAMES, model, folder / "checkpoints", settings, params, runtime)
+        done = train(FRAMES, model, folder / "checkpoints", settings, small_params(), runtime)
         save(done, folder / "models/classifier", {})
     finally:
         os.chdir(before)
