@@ -13,9 +13,7 @@ import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from sklearn.metrics import f1_score
 
 from stages.annotate import annotate
 from stages.corpus.csvs import read_csv
@@ -28,9 +26,8 @@ from stages.merge_classes import merge_classes
 from stages.params import load
 from stages.runtime.checker import Experiment, check
 from stages.split import split
+from tests.benchmarks.paired import difference
 from tests.benchmarks.training import fine_tune
-
-RESAMPLINGS = 2000
 
 
 def prepare(corpus: Path, params: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -72,25 +69,6 @@ def measure(documents: pl.DataFrame, labels: pl.DataFrame, params: Experiment, s
     return answers
 
 
-def bootstrap(answers: pl.DataFrame) -> tuple[float, float]:
-    """Return the 95 % interval of macro F1 (model) minus macro F1 (TF-IDF), documents resampled whole."""
-    random = np.random.default_rng(0)
-    by_document = answers.with_row_index().group_by("document_id", maintain_order=True).agg("index")["index"].to_list()
-    labels = sorted(set(answers["label"]))
-    true, model, baseline = (answers[name].to_numpy() for name in ("label", "model", "tfidf"))
-    differences = []
-    for _ in range(RESAMPLINGS):
-        drawn = random.integers(len(by_document), size=len(by_document))
-        places = np.concatenate([by_document[place] for place in drawn])
-        one, other = (
-            f1_score(true[places], given[places], labels=labels, average="macro", zero_division=0)
-            for given in (model, baseline)
-        )
-        differences.append(one - other)
-    low, high = np.quantile(differences, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def main() -> None:
     """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,14 +84,7 @@ def main() -> None:
         params = params.model_copy(update={"split": changed})
     documents, labels = prepare(arguments.corpus, params)
     answers = pl.concat([measure(documents, labels, params, seed) for seed in range(arguments.seeds)])
-    true, names = answers["label"].to_list(), sorted(set(answers["label"]))
-    pooled = {name: scores(true, answers[name].to_list(), names)["macro_f1"] for name in ("model", "tfidf")}
-    low, high = bootstrap(answers)
-    print(
-        f"pooled over {len(answers)} answers on {answers['document_id'].n_unique()} documents: "
-        f"model {pooled['model']:.4f}, TF-IDF {pooled['tfidf']:.4f}, "
-        f"difference {pooled['model'] - pooled['tfidf']:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
-    )
+    print(f"model - TF-IDF: {difference(answers, 'model', 'tfidf')}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Fine-tuning against the published recipe and against a logistic regression, on labelled texts in a CSV file.
 
     python -m tests.benchmarks.training texts.csv --folds 3 -S lr=2e-4 -S epochs=8    # choose settings
-    python -m tests.benchmarks.training texts.csv --seeds 10 --published 1            # the final figure
+    python -m tests.benchmarks.training texts.csv --seeds 10 --recipe                 # the final figure
+    python -m tests.benchmarks.training texts.csv --published 1    # time against the published
     python -m tests.benchmarks.training texts.csv --whole                             # all blocks: time of an epoch
 
 The file has the columns `text` and `label`. Texts that occur with several labels are left out. Every third line (0, 3,
 6 ...) is for the final figure alone; of the others --train texts are for training, the rest for validation. With
---folds, the others are divided into so many parts, each predicted by a model that has not seen it; the final lines are
-not touched. --published times so many epochs of the published recipe's 20 (all 20: its scores, too). --whole fine-tunes
-all blocks for one epoch: as the stage does, from texts to the saved model, and as a plain Trainer does with batches
-padded to their own longest text, its training alone. The logistic regression reads the sentence embeddings of the
-bundled model (512 tokens, C 10, balanced classes).
+--folds, the others are cross-validated as `train.folds` does; the final lines are not touched. --published runs so many
+epochs of the published recipe's 20 (all 20: its scores, too). --recipe trains with that recipe's settings, but as the
+stage does: frozen blocks run once, therefore without dropout. --whole fine-tunes all blocks for one epoch: as the stage
+does, from texts to the saved model, and as a plain Trainer does with batches padded to their own longest text, its
+training alone. Logistic regressions (C 1 and C 10, balanced classes) read the sentence embeddings of the bundled model
+(512 tokens). Differences are paired, with 95 % bootstrap intervals (tests/benchmarks/paired.py).
 """
 
 import argparse
@@ -22,7 +24,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 from datasets import Dataset
@@ -39,8 +40,19 @@ from stages.runtime.checker import Experiment, check
 from stages.train import save, train
 from stages.training.data import class_label
 from stages.training.precision import use_bf16
+from tests.benchmarks.paired import difference
 
 PUBLISHED_EPOCHS = 20
+RECIPE = {
+    "lr": 5e-4,
+    "epochs": PUBLISHED_EPOCHS,
+    "batch_size": 16,
+    "trainable_layers": 2,
+    "head_start": "random",
+    "warmup": 0.0,
+    "weight_decay": 0.0,
+    "best_by": "weighted_f1",
+}
 Frames = dict[str, pl.DataFrame]
 
 
@@ -95,14 +107,14 @@ def fine_tune(
     return answers, trained.metrics, seconds
 
 
-def regress(frames: Frames, params: Experiment) -> list[str]:
-    """Return what a logistic regression on frozen sentence embeddings answers for the test texts."""
+def regress(frames: Frames, params: Experiment, strengths: Sequence[float]) -> list[list[str]]:
+    """Return what logistic regressions of each C on frozen sentence embeddings answer for the test texts."""
     encoder = SentenceTransformer(str(locate(params.model.name, params.model.revision)), device="cpu")
     encoder.max_seq_length = 512
     states = {side: encoder.encode(frames[side]["text"].to_list()) for side in ("train", "test")}
-    model = LogisticRegression(C=10, class_weight="balanced", max_iter=5000)
-    answers: list[str] = model.fit(states["train"], frames["train"]["label"].to_list()).predict(states["test"]).tolist()
-    return answers
+    models = [LogisticRegression(C=C, class_weight="balanced", max_iter=5000) for C in strengths]
+    labels = frames["train"]["label"].to_list()
+    return [model.fit(states["train"], labels).predict(states["test"]).tolist() for model in models]
 
 
 def run_trainer(
@@ -175,46 +187,51 @@ def run_trainer(
 
 
 def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: int) -> None:
-    """Print macro F1 over out-of-fold answers; a tenth of each fold's training texts is for validation."""
+    """Print macro F1 of the stage's own cross-validation; the model after it is trained on nine tenths."""
     shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
-    part = np.arange(len(shuffled)) % folds
-    true, given, learned = [], [], []
-    start = time.perf_counter()
-    for fold in range(folds):
-        rest = shuffled.filter(part != fold)
-        cut = len(rest) // 10
-        frames = {"train": rest[cut:], "validation": rest[:cut], "test": shuffled.filter(part == fold)}
-        answers, _, _ = fine_tune(frames, params, seed)
-        true += frames["test"]["label"].to_list()
-        given += answers["test"]
-        learned.append(macro_f1(frames["train"]["label"].to_list(), answers["train"]))
-    print(
-        f"seed {seed}, {folds} folds: out-of-fold macro F1 {macro_f1(true, given):.4f}, "
-        f"train {np.mean(learned):.4f}, {time.perf_counter() - start:.0f} s",
-        flush=True,
-    )
+    cut = len(texts) // 10
+    settings = params.model_copy(update={"train": params.train.model_copy(update={"folds": folds})})
+    _, metrics, seconds = fine_tune({"train": shuffled[cut:], "validation": shuffled[:cut]}, settings, seed, asked=[])
+    print(f"seed {seed}: {metrics['cross_validation']}, {seconds:.0f} s", flush=True)
 
 
 def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
-    """Print for each seed the stage, the logistic regression and the published recipe on the final lines."""
+    """Print for each seed the stage, the regressions and the published recipe on the final lines, then differences."""
+    tables = []
+    recipe = params.model_copy(
+        update={
+            "train": params.train.model_copy(update=RECIPE),
+            "model": params.model.model_copy(update={"pooling": "own"}),
+        }
+    )
     for seed in range(arguments.seeds):
         shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
         frames = {"train": shuffled[: arguments.train], "validation": shuffled[arguments.train :], "test": final}
-        true = {side: frame["label"].to_list() for side, frame in frames.items()}
-        answers, _, seconds = fine_tune(frames, params, seed)
+        strong, weak = regress(frames, params, [1, 10])
+        given = {"regression_C1": strong, "regression_C10": weak}
+        runs = {"stage": fine_tune(frames, params, seed)}
+        if arguments.recipe:
+            runs["recipe"] = fine_tune(frames, recipe, seed)
         line = [
-            f"seed {seed}: stage {seconds:.0f} s, macro F1 {macro_f1(true['test'], answers['test']):.4f}, "
-            f"train {macro_f1(true['train'], answers['train']):.4f}",
-            f"logistic regression {macro_f1(true['test'], regress(frames, params)):.4f}",
+            f"{name} {seconds:.0f} s, train {macro_f1(frames['train']['label'].to_list(), answers['train']):.4f}, "
+            f"best epoch {metrics['best_epoch']}"
+            for name, (answers, metrics, seconds) in runs.items()
         ]
+        given |= {name: answers["test"] for name, (answers, _, _) in runs.items()}
         if arguments.published:
             answers, seconds = run_trainer(frames, params, arguments.published, seed, published=True)
             whole = seconds * PUBLISHED_EPOCHS / arguments.published
-            line.append(
-                f"published recipe {whole:.0f} s for {PUBLISHED_EPOCHS} epochs, after {arguments.published}: macro F1 "
-                f"{macro_f1(true['test'], answers['test']):.4f}, train {macro_f1(true['train'], answers['train']):.4f}"
-            )
-        print("; ".join(line), flush=True)
+            learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
+            line.append(f"published {whole:.0f} s for {PUBLISHED_EPOCHS} epochs, train {learned:.4f}")
+            given["published"] = answers["test"]
+        true = final["label"].to_list()
+        line += [f"macro F1 {name} {macro_f1(true, answers):.4f}" for name, answers in given.items()]
+        print(f"seed {seed}: {'; '.join(line)}", flush=True)
+        tables.append(final.select("document_id", "label", **{name: pl.Series(given[name]) for name in given}))
+    together = pl.concat(tables)
+    for name in together.columns[2:]:
+        if name != "stage":
+            print(f"stage - {name}: {difference(together, 'stage', name)}", flush=True)
 
 
 def compare_whole(texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
@@ -234,6 +251,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--folds", type=int, default=0)
+    parser.add_argument("--recipe", action="store_true")
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", help="a key of `train` in params.yaml")
