@@ -23,8 +23,9 @@ from stages.params.seeds import derive
 from stages.runtime.command import run
 from stages.runtime.device import resolve_device
 from stages.runtime.settings import RuntimeSettings, read_runtime
+from stages.store.lock import alone_with
 from stages.training.attention import fast_gradients
-from stages.training.checkpoints import alone_with, checkpoint_folder
+from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
 from stages.training.fitting import Task, fit, initial_weights
 from stages.training.folds import cross_validate, summarise
@@ -175,7 +176,7 @@ def main() -> None:
         "python": platform.python_version(),
         "packages": packages,
     }
-    with alone_with(checkpoints):
+    with alone_with(checkpoints, "train: another process trains with the same params, data and code"):
         trained = train(frames, backbone, checkpoints, model_params, params, runtime)
         save(trained, MODEL, provenance)
         write_table(trained.out_of_fold, OUT_OF_FOLD)

@@ -12,8 +12,9 @@ def agreement(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFr
     Case and spaces in category names are forgiven.
 
     Returns:
-        `documents` (compared), and unless that is 0 `accuracy` and `kappa` (Cohen 1960; null where it is
-        undefined because both give one and the same category throughout).
+        `documents` (compared), and unless that is 0 `accuracy`, `kappa` (Cohen 1960; null where it is
+        undefined because both give one and the same category throughout), and `per_category`: for each gold
+        category its `documents` and the share of them that `agree`.
     """
     both = (
         annotations.filter(pl.col("status") == "ok")
@@ -29,4 +30,14 @@ def agreement(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFr
         "documents": len(both),
         "accuracy": round(float(accuracy_score(true, given)), 4),
         "kappa": None if kappa is None else round(kappa, 4),
+        "per_category": {
+            name: {"documents": total, "agree": round(agreed / total, 4)}
+            for name, total, agreed in pl.DataFrame(
+                {"gold": true, "same": [a == b for a, b in zip(true, given, strict=True)]}
+            )
+            .group_by("gold")
+            .agg(pl.len(), pl.col("same").sum().alias("agreed"))
+            .sort("gold")
+            .iter_rows()
+        },
     }

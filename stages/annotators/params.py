@@ -1,8 +1,8 @@
 """The `annotate` section of params.yaml."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from stages.params import Section
 
@@ -19,11 +19,40 @@ class FileParams(Section):
     """Labels from the corpus's labels.csv; nothing to set."""
 
 
+# Fields of a request that have a key of their own, or a meaning here.
+TAKEN = {"model", "messages", "response_format", "max_completion_tokens", "n", "stream"}
+
+
+class OpenAIParams(Section):
+    """Which language model is asked, and how."""
+
+    base_url: str = Field(pattern="^https?://")
+    model: str = Field(min_length=1)
+    votes: int = Field(ge=1)
+    repairs: int = Field(ge=0)
+    max_completion_tokens: int = Field(ge=1)
+    example_tokens: int = Field(ge=1)
+    temperature: float | None = Field(ge=0)
+    reasoning_effort: str | None
+    logprobs: bool
+    extra: dict[str, Any]
+
+    @field_validator("extra")
+    @classmethod
+    def _not_taken(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if taken := sorted(TAKEN & value.keys()):
+            raise ValueError(f"{taken[0]} is set elsewhere or must stay as it is")
+        return value
+
+
 class AnnotateParams(Section):
     """Who gives the documents their categories."""
 
-    provider: Literal["zero_shot", "file"]
+    provider: Literal["zero_shot", "openai", "file"]
     sample: int = Field(ge=0)
+    max_tokens: int = Field(ge=1)
+    max_failed: float = Field(ge=0, le=1)
     seed: int
     zero_shot: ZeroShotParams
+    openai: OpenAIParams
     file: FileParams

@@ -15,8 +15,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
-from stages.annotators.params import ZeroShotParams
+from stages.annotators.params import AnnotateParams
 from stages.backbone.resolve import locate
+from stages.extraction.tokens import cut
 from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
 from stages.runtime.progress import progress
@@ -26,14 +27,16 @@ from stages.store import Store
 BATCH = 32
 
 
-def annotate(documents: pl.DataFrame, categories: pl.DataFrame, params: ZeroShotParams, device: str) -> pl.DataFrame:
+def annotate(
+    texts: Iterable[tuple[str, str]], total: int, categories: pl.DataFrame, params: AnnotateParams, device: str
+) -> pl.DataFrame:
     """Give each document the category its text is most similar to.
 
     A document longer than `window_tokens` is cut into windows; the mean of their unit vectors stands for
     it. The confidence is the softmax over the categories of cosine similarity / `temperature`.
 
     Args:
-        documents: `document_id`, `text`.
+        texts: ids and texts of documents, `total` in number, of which the first `max_tokens` are read.
         categories: `category`, `description` (may be empty: the name alone then describes it).
 
     Returns:
@@ -44,18 +47,22 @@ def annotate(documents: pl.DataFrame, categories: pl.DataFrame, params: ZeroShot
     """
     if len(categories) < 2:
         raise UserError("categories.csv: annotate.provider zero_shot needs at least two categories, one a row")
-    folder = locate(params.model, "main")
+    settings = params.zero_shot
+    folder = locate(settings.model, "main")
     model = SentenceTransformer(str(folder), device=resolve_device(device), model_kwargs={"use_safetensors": True})
     model.eval()
     described = [
         f"{name}: {description}" if description else name
         for name, description in categories.select("category", "description").iter_rows()
     ]
-    embedder = _Embedder(model, folder, params.window_tokens)
+    embedder = _Embedder(model, folder, settings.window_tokens)
     targets = np.stack([embedder.embed(text) for text in described])
-    texts = documents["text"]
-    vectors = np.stack([embedder.embed(text) for text in progress(texts, total=len(texts), what="annotate")])
-    return choose(documents["document_id"], vectors @ targets.T, categories["category"].to_list(), params.temperature)
+    ids, vectors = [], []
+    for document_id, text in progress(texts, total=total, what="annotate"):
+        ids.append(document_id)
+        vectors.append(embedder.embed(cut(text, params.max_tokens)[0]))
+    similarity = np.stack(vectors) @ targets.T
+    return choose(ids, similarity, categories["category"].to_list(), settings.temperature)
 
 
 def choose(ids: Iterable[str], similarity: np.ndarray, names: list[str], temperature: float) -> pl.DataFrame:

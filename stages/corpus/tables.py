@@ -1,5 +1,6 @@
 """The parquet tables that stages hand to each other: their columns, checked on reading and writing."""
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -9,10 +10,14 @@ from stages.runtime.errors import UserError
 
 DOCUMENTS = Path("data/extracted/documents.parquet")
 ANNOTATIONS = Path("data/annotated/annotations.parquet")
+RESPONSES = Path("data/annotated/responses.parquet")
 LABELS = Path("data/merged/labels.parquet")
 CLASSES = Path("data/merged/classes.parquet")
 SPLIT = Path("data/split")
 OUT_OF_FOLD = Path("data/folds/out_of_fold.parquet")
+
+# Rows that are read at a time where texts are not all kept in memory.
+SLICE = 256
 
 text, number, real = pl.String(), pl.Int64(), pl.Float64()
 # Documents of one group are duplicates of each other.
@@ -41,6 +46,7 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
         "status": text,
         "error": text,
     },
+    "responses.parquet": {"document_id": text, "key": text, "response": text},
     "labels.parquet": {"document_id": text, "category": text, "label": text},
     "classes.parquet": {"category": text, "label": text},
     "train.parquet": example,
@@ -57,24 +63,37 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
 }
 
 
-def read_table(path: Path) -> pl.DataFrame:
-    """Read one of the tables, named by its file name.
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Open one of the tables, named by its file name, without reading its rows.
 
     Raises:
         UserError: if the file is missing, is no parquet, or a column is missing or of another type.
     """
+    frame = pl.scan_parquet(path)
     try:
-        frame = pl.read_parquet(path)
+        schema = frame.collect_schema()
     except FileNotFoundError:
         raise UserError(f"{path} is missing: `dvc repro` makes it, `dvc checkout` restores it") from None
     except pl.exceptions.ComputeError as fault:
         raise UserError(f"{path} cannot be read as parquet ({str(fault).splitlines()[0]}): `dvc checkout`") from None
     for column, kind in COLUMNS[path.name].items():
-        if column not in frame.columns:
+        if column not in schema:
             raise UserError(f"{path}: column {column!r} is missing: `dvc repro` makes the table anew")
-        if frame.schema[column] != kind:
-            raise UserError(f"{path}: column {column!r} is {frame.schema[column]}, not {kind}")
+        if schema[column] != kind:
+            raise UserError(f"{path}: column {column!r} is {schema[column]}, not {kind}")
     return frame
+
+
+def read_table(path: Path) -> pl.DataFrame:
+    """Read one of the tables, as `scan_table` opens it."""
+    return scan_table(path).collect()
+
+
+def read_texts(documents: pl.LazyFrame, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield id and text of the wanted documents, in the table's order, a few in memory at a time."""
+    for start in range(0, documents.select(pl.len()).collect().item(), SLICE):
+        rows = documents.select("document_id", "text").slice(start, SLICE).collect()
+        yield from rows.filter(pl.col("document_id").is_in(wanted)).iter_rows()
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:

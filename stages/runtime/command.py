@@ -31,7 +31,7 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
             prog=f"python -m {name}", description=module.__doc__, epilog="Its settings are in params.yaml."
         ).parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
+    for noisy in ("httpx", "httpx2", "openai", "huggingface_hub", "sentence_transformers", "datasets", "absl"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     if "DVC_STAGE" in os.environ:
         _end_with_parent()

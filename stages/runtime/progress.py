@@ -11,14 +11,15 @@ T = TypeVar("T")
 
 def progress(items: Iterable[T], *, total: int, what: str) -> Iterator[T]:
     """Yield `items` while showing how far the loop has come; `what` names the loop."""
+    with progress_bar(total, what) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def progress_bar(total: int, what: str) -> tqdm:
+    """Return the bar of a loop of `total` turns, to be advanced by hand."""
     terminal = sys.stderr.isatty()
     interval = 0.1 if terminal else 30.0
-    with tqdm(
-        items,
-        total=total,
-        desc=what,
-        mininterval=interval,
-        maxinterval=interval,
-        disable=None if terminal else total < 2,
-    ) as bar:
-        yield from bar
+    disable = None if terminal else total < 2
+    return tqdm(total=total, desc=what, mininterval=interval, maxinterval=interval, disable=disable)

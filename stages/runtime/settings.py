@@ -16,6 +16,14 @@ class RuntimeSettings(Section):
     tensorboard: bool
     monitor: bool
     states_mb: int = Field(ge=0)
+    api_key_env: str
+    concurrency: int = Field(ge=1)
+    requests_per_minute: float = Field(ge=0)
+    tokens_per_minute: float = Field(ge=0)
+    request_timeout_s: float = Field(gt=0)
+    max_cost_usd: float = Field(gt=0)
+    price_input_usd: float = Field(ge=0)
+    price_output_usd: float = Field(ge=0)
 
     def worker_count(self) -> int:
         """Return the number of worker processes: `workers`, or one for each usable core if 0."""

@@ -4,12 +4,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from stages.files import write_atomically
 from stages.store import cache_folder
@@ -34,29 +31,6 @@ def checkpoint_folder(settings: Mapping[str, object], files: list[Path]) -> Path
         with file.open("rb") as content:
             key.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\0".encode())
     return cache_folder() / "checkpoints" / key.hexdigest()[:32]
-
-
-@contextmanager
-def alone_with(folder: Path) -> Iterator[None]:
-    """Wait until no other process trains the run whose checkpoints lie in `folder`, and keep others off meanwhile.
-
-    The operating system ends a lock with its process, however that dies.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    file = folder.with_suffix(".lock")
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("train: another process trains with the same params, data and code: waiting until it ends")
-        lock.acquire(poll_interval=0.5)
-    try:
-        yield
-    finally:
-        # Those who wait see that the file they hold open has gone, and make a new one; Windows keeps it for them.
-        with suppress(PermissionError):
-            file.unlink()
-        lock.release()
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -1,0 +1,1 @@
+"""Asking a language model over HTTP: paced, within a budget, every answer kept."""
