@@ -1,4 +1,8 @@
-"""Stage 3: categories become classes; small ones are joined or dropped, corrections by hand applied."""
+"""Stage 3: categories become classes; small ones are joined or dropped, corrections by hand applied.
+
+Where categories.csv names no categories, the annotator's own names are compared, and a whole new classes.csv that
+merges those spelt alike or close in meaning is proposed in metrics/; no label changes until the user copies it.
+"""
 
 import logging
 from collections.abc import Iterable
@@ -10,6 +14,7 @@ import polars as pl
 from stages.classes.merging import OTHER, contradictions, name_classes, rare_classes, spell
 from stages.classes.names import normal
 from stages.classes.params import MergeClassesParams
+from stages.classes.proposals import propose_merges, proposed_classes
 from stages.corpus.csvs import read_csv, some
 from stages.corpus.duplicates import groups_of
 from stages.corpus.tables import ANNOTATIONS, CLASSES, DOCUMENTS, LABELS, read_table, write_table
@@ -19,6 +24,8 @@ from stages.runtime.command import run
 from stages.runtime.errors import UserError
 
 log = logging.getLogger(__name__)
+
+PROPOSED = Path("metrics/merge_classes/proposed_classes.csv")
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,9 @@ def main() -> None:
     """Merge the categories of data/annotated/ into data/merged/ and metrics/merge_classes*."""
     params, corpus = read_section("merge_classes", MergeClassesParams), read_corpus()
     classes, overrides = read_csv(corpus, "classes.csv"), read_csv(corpus, "overrides.csv")
-    groups = groups_of(read_table(DOCUMENTS))
-    merged = merge_classes(read_table(ANNOTATIONS), groups, classes, overrides, params)
+    closed = not read_csv(corpus, "categories.csv").is_empty()
+    annotations, groups = read_table(ANNOTATIONS), groups_of(read_table(DOCUMENTS))
+    merged = merge_classes(annotations, groups, classes, overrides, params)
     corrected, disputed = merged.decisions["overrides"], merged.decisions["contradicting_duplicates"]
     if corrected["unknown_documents"]:
         log.warning(
@@ -135,15 +143,28 @@ def main() -> None:
     if merged.labels.is_empty():
         raise UserError("merge_classes: no document is left: lower merge_classes.min_count or set rare to other")
 
+    given = annotations.filter(pl.col("status") == "ok")["category"].to_list()
+    mapping = dict(classes.select("category", "class").iter_rows())
+    # Categories on a list are kept apart on purpose.
+    merges = {} if closed else propose_merges(given, mapping, params.similarity)
     write_table(merged.labels, LABELS)
     write_table(merged.classes, CLASSES)
     write_json(Path("metrics/merge_classes.json"), merged.decisions)
     for when, counts in (("before", merged.decisions["categories"]), ("after", merged.decisions["classes"])):
         frame = pl.DataFrame({"class": list(counts), "documents": list(counts.values())})
         write_csv(Path(f"metrics/merge_classes/{when}.csv"), frame)
+    write_csv(PROPOSED, proposed_classes(given, mapping, merges))
     log.info(
         "merge_classes: %d documents in %d classes", merged.decisions["documents"], len(merged.decisions["classes"])
     )
+    if merges:
+        log.info(
+            "merge_classes: %d names could be merged into %d classes: %s; copy it to %s and edit it",
+            len(merges),
+            len(set(merges.values())),
+            PROPOSED,
+            corpus / "classes.csv",
+        )
 
 
 if __name__ == "__main__":

@@ -173,6 +173,8 @@ def test_a_choice_that_is_none_is_told_the_choices(key: str) -> None:
         ("annotate.zero_shot.window_tokens", 15),
         ("annotate.zero_shot.temperature", 0),
         ("merge_classes.min_count", 0),
+        ("merge_classes.similarity", 0),
+        ("merge_classes.similarity", 1.01),
         ("split.test_size", 0),
         ("split.test_size", 0.9),
         ("split.validation_size", 0),
@@ -252,13 +254,13 @@ def test_a_misspelt_key_is_named_with_the_one_meant(key: str, meant: str) -> Non
 
 def test_a_key_like_no_other_is_told_the_known_ones() -> None:
     told = complaint(changed("merge_classes.zzz", 1))
-    assert told == "params.yaml: merge_classes.zzz is no known key (known: min_count, rare)"
+    assert told == "params.yaml: merge_classes.zzz is no known key (known: min_count, rare, similarity)"
 
 
 def test_a_key_that_is_no_text_is_named() -> None:
     params = changed("corpus", "data/sample")
     params["merge_classes"][5] = 1
-    assert complaint(params) == "params.yaml: merge_classes.5 is no known key (known: min_count, rare)"
+    assert complaint(params) == "params.yaml: merge_classes.5 is no known key (known: min_count, rare, similarity)"
 
 
 def test_every_fault_is_told_at_once() -> None:

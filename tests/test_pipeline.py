@@ -182,7 +182,10 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a labelled PDF added": (add_pdf("later"), EVERY),
     "an unlabelled PDF added": (add_pdf("unlabelled"), EVERY[:4]),
     "metadata.csv": (replace("data/mini/metadata.csv", "points", "buffers"), EVERY),
-    "categories.csv": (replace("data/mini/categories.csv", "baking", "baking bread"), ["annotate"]),
+    "categories.csv": (
+        replace("data/mini/categories.csv", "baking", "baking bread"),
+        ["annotate", "merge_classes"],
+    ),
     "labels.csv": (replace("data/mini/labels.csv", "bees-1,bees", "bees-1,bread"), EVERY[1:]),
     "examples.csv": (
         lambda folder: add_line("data/mini/examples.csv", f"{in_train(folder)},rail")(folder),
