@@ -22,8 +22,8 @@ from stages.params import read_section
 from stages.params.seeds import derive
 from stages.runtime.command import run
 from stages.runtime.device import resolve_device
+from stages.runtime.lock import alone_with
 from stages.runtime.settings import RuntimeSettings, read_runtime
-from stages.store.lock import alone_with
 from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode

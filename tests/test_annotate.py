@@ -12,14 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.annotate import annotate, measure
+from stages.annotate import Annotated, annotate, measure
 from stages.annotators.agreement import agreement
 from stages.annotators.params import AnnotateParams
 from stages.annotators.sampling import sample
 from stages.annotators.zero_shot import choose
 from stages.corpus.tables import ANNOTATIONS, COLUMNS, DOCUMENTS, read_table, write_table
+from stages.files import Metrics
+from stages.params import load
 from stages.runtime.errors import UserError
-from tests.conftest import edit_params, make_corpus, run_stage
+from stages.runtime.settings import RuntimeSettings
+from tests.conftest import ROOT, edit_params, make_corpus, run_stage
 
 BUNDLED = "bundled:all-MiniLM-L6-v2"
 CATEGORIES = {
@@ -59,13 +62,23 @@ def by_document(rows: dict[str, str]) -> pl.DataFrame:
 
 
 def params(**changes: object) -> AnnotateParams:
-    zero_shot = {"model": BUNDLED, "window_tokens": 256, "temperature": 0.05}
-    defaults = {"provider": "file", "sample": 0, "seed": 0, "zero_shot": zero_shot, "file": {}}
-    return AnnotateParams.model_validate({**defaults, **changes})
+    return AnnotateParams.model_validate({**load(ROOT / "params.yaml")["annotate"], "provider": "file", **changes})
+
+
+def annotated(
+    frame: pl.DataFrame, categories: dict[str, str], labels: dict[str, str], settings: AnnotateParams
+) -> pl.DataFrame:
+    runtime = RuntimeSettings.model_validate({**load(ROOT / "params.yaml")["runtime"], "device": "cpu"})
+    described = table("category", "description", categories)
+    return annotate(frame.lazy(), described, by_document(labels), by_document({}), settings, runtime).annotations
 
 
 def from_labels(frame: pl.DataFrame, labels: dict[str, str], **changes: object) -> pl.DataFrame:
-    return annotate(frame, table("category", "description", {}), by_document(labels), params(**changes), "cpu")
+    return annotated(frame, {}, labels, params(**changes))
+
+
+def measured(annotations: pl.DataFrame, gold: pl.DataFrame) -> Metrics:
+    return measure(Annotated(annotations, pl.DataFrame(), {}), gold, NO_EXAMPLES)
 
 
 def categories_of(annotations: pl.DataFrame) -> dict[str, str | None]:
@@ -79,6 +92,7 @@ def answers(given_: dict[str, str | None], *, status: str = "ok") -> pl.DataFram
             "document_id": list(given_),
             "category": pl.Series(list(given_.values()), dtype=pl.String),
             "status": ["skipped" if category is None else status for category in given_.values()],
+            "error": pl.Series([None] * len(given_), dtype=pl.String),
         }
     )
 
@@ -200,23 +214,28 @@ def test_accuracy_and_kappa_are_those_computed_by_hand() -> None:
     pairs = ["aa"] * 4 + ["ab"] + ["ba"] * 2 + ["bb"] * 3
     given_ = answers({f"d{place}": pair[0] for place, pair in enumerate(pairs)})
     gold = by_document({f"d{place}": pair[1] for place, pair in enumerate(pairs)})
-    assert agreement(given_, gold, NO_EXAMPLES) == {"documents": 10, "accuracy": 0.7, "kappa": 0.4}
+    assert agreement(given_, gold, NO_EXAMPLES) == {
+        "documents": 10,
+        "accuracy": 0.7,
+        "kappa": 0.4,
+        "per_category": {"a": {"documents": 6, "agree": 0.6667}, "b": {"documents": 4, "agree": 0.75}},
+    }
 
 
 def test_kappa_is_null_where_there_is_one_category_only() -> None:
     found = agreement(answers({"d1": "a", "d2": "a"}), by_document({"d1": "a", "d2": "A"}), NO_EXAMPLES)
-    assert found == {"documents": 2, "accuracy": 1.0, "kappa": None}
+    assert (found["accuracy"], found["kappa"]) == (1.0, None)
 
 
 def test_kappa_is_zero_for_an_annotator_with_one_answer() -> None:
     found = agreement(answers({"d1": "a", "d2": "a"}), by_document({"d1": "a", "d2": "b"}), NO_EXAMPLES)
-    assert found == {"documents": 2, "accuracy": 0.5, "kappa": 0.0}
+    assert (found["accuracy"], found["kappa"]) == (0.5, 0.0)
 
 
 def test_examples_are_left_out_of_the_comparison() -> None:
     given_ = answers({"d1": "a", "d2": "b", "d3": "a"})
     found = agreement(given_, by_document({"d1": "a", "d2": "b", "d3": "b"}), by_document({"d3": "b"}))
-    assert found == {"documents": 2, "accuracy": 1.0, "kappa": 1.0}
+    assert (found["documents"], found["accuracy"], found["kappa"]) == (2, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("status", ["failed", "skipped"])
@@ -233,7 +252,7 @@ def test_case_and_spaces_are_forgiven_in_the_comparison() -> None:
 def test_without_a_document_in_common_nothing_is_claimed() -> None:
     given_ = answers({"d1": "a"})
     assert agreement(given_, by_document({"d2": "a"}), NO_EXAMPLES) == {"documents": 0}
-    metrics = measure(given_, by_document({}), NO_EXAMPLES)
+    metrics = measured(given_, by_document({}))
     assert metrics["compared_with_gold"] == 0
     assert "kappa" not in metrics
     assert "accuracy" not in metrics
@@ -241,11 +260,14 @@ def test_without_a_document_in_common_nothing_is_claimed() -> None:
 
 def test_documents_are_counted_by_status_and_category() -> None:
     given_ = pl.concat([answers({"d1": "b", "d2": "a", "d3": "b", "d4": None}), answers({"d5": None})])
+    fails = pl.col("document_id") == "d5"
     given_ = given_.with_columns(
-        status=pl.when(document_id="d5").then(pl.lit("failed")).otherwise(pl.col("status")),
+        status=pl.when(fails).then(pl.lit("failed")).otherwise("status"),
+        error=pl.when(fails).then(pl.lit("refusal: 'no'")),
     )
-    metrics = measure(given_, by_document({"d1": "b"}), NO_EXAMPLES)
+    metrics = measured(given_, by_document({"d1": "b"}))
     assert (metrics["documents"], metrics["annotated"], metrics["failed"], metrics["skipped"]) == (5, 3, 1, 1)
+    assert metrics["failed_by"] == {"refusal": 1}
     assert list(metrics["categories"].items()) == [("a", 1), ("b", 2)]
 
 
@@ -284,8 +306,7 @@ class Runs:
 
 def zero_shot(frame: pl.DataFrame, **changes: object) -> pl.DataFrame:
     settings = {"model": BUNDLED, "window_tokens": 256, "temperature": 0.05, **changes}
-    categories = table("category", "description", CATEGORIES)
-    return annotate(frame, categories, by_document({}), params(provider="zero_shot", zero_shot=settings), "cpu")
+    return annotated(frame, CATEGORIES, {}, params(provider="zero_shot", zero_shot=settings))
 
 
 def stored(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -360,13 +381,7 @@ def test_a_second_run_is_answered_from_the_store(runs: Runs) -> None:
 @pytest.mark.parametrize("categories", [{}, {"energy": "Power and heat."}])
 def test_zero_shot_needs_two_categories(categories: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"categories\.csv: .* needs at least two categories"):
-        annotate(
-            named("d1"),
-            table("category", "description", categories),
-            by_document({}),
-            params(provider="zero_shot"),
-            "cpu",
-        )
+        annotated(named("d1"), categories, {}, params(provider="zero_shot"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -419,10 +434,13 @@ def test_the_command_measures_with_gold_and_never_hands_it_on(workspace: Path) -
         "documents": 4,
         "annotated": 3,
         "failed": 0,
+        "failed_by": {},
         "skipped": 1,
+        "tokens": {},
         "compared_with_gold": 2,
         "accuracy": 0.5,
         "kappa": 0.3333,
+        "per_category": {"alpha": {"documents": 1, "agree": 1.0}, "golden": {"documents": 1, "agree": 0.0}},
         "categories": {"Beta": 1, "alpha": 1, "gamma": 1},
         "unknown_labels": 2,
     }
@@ -434,8 +452,8 @@ def test_the_command_names_a_labels_csv_that_labels_nothing(workspace: Path) -> 
 
 
 def test_the_command_names_a_provider_that_is_none(workspace: Path) -> None:
-    line = sole_error(run_annotate(workspace, "d1", provider="openai"), workspace)
-    assert line == "params.yaml: annotate.provider: must be 'zero_shot' or 'file' (is 'openai')"
+    line = sole_error(run_annotate(workspace, "d1", provider="human"), workspace)
+    assert line == "params.yaml: annotate.provider: must be 'zero_shot', 'openai' or 'file' (is 'human')"
 
 
 def test_the_command_names_a_corpus_without_categories(workspace: Path) -> None:

@@ -2,16 +2,12 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from stages.training.checkpoints import PARTS, alone_with, checkpoint_folder, last_checkpoint
-from tests.conftest import ROOT
+from stages.training.checkpoints import PARTS, checkpoint_folder, last_checkpoint
 
 
 def make_checkpoints(folder: Path, steps: dict[int, int]) -> None:
@@ -74,55 +70,3 @@ def test_checkpoints_belong_to_their_settings_data_and_code(workspace: Path) -> 
     assert checkpoint_folder({"lr": 2}, [data]) != folder
     data.write_text("two")
     assert checkpoint_folder({"lr": 1}, [data]) != folder
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from stages.training.checkpoints import alone_with
-with alone_with(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(100)
-"""
-
-
-def test_a_run_waits_for_the_same_one_but_not_for_another_nor_for_a_dead_one(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "one"], cwd=ROOT, stdout=subprocess.PIPE)
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        with alone_with(tmp_path / "other"):
-            assert caplog.text == ""
-        killer = subprocess.Popen(["sh", "-c", f"sleep 2; kill -9 {holder.pid}"])
-        with alone_with(tmp_path / "one"):
-            assert "another process trains with the same params, data and code: waiting" in caplog.text
-            assert holder.wait(0.5) == -signal.SIGKILL
-        killer.wait()
-    finally:
-        holder.kill()
-        holder.wait()
-    caplog.clear()
-    with alone_with(tmp_path / "one"):
-        assert caplog.text == ""
-    assert list(tmp_path.iterdir()) == []
-
-
-TAKE_TURNS = """
-import sys
-from pathlib import Path
-from stages.training.checkpoints import alone_with
-folder = Path(sys.argv[1])
-for _ in range(20):
-    with alone_with(folder):
-        folder.mkdir()
-        folder.rmdir()
-"""
-
-
-def test_never_are_two_runs_in_one_folder_although_its_lock_comes_and_goes(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", TAKE_TURNS, str(tmp_path / "run")]
-    several = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) for _ in range(4)]
-    assert [process.wait(100) for process in several] == [0] * 4

@@ -146,7 +146,7 @@ def test_a_number_is_read_however_yaml_1_2_or_dvc_writes_it(workspace: Path, wri
         ("extract.metadata_columns", "keywords", "a valid list"),
         ("extract.metadata_columns", None, "a valid list"),
         ("evaluate.tfidf.ngrams", [1, 2], "a valid integer"),
-        ("annotate.provider", "openai", "'zero_shot' or 'file'"),
+        ("annotate.provider", "human", "'zero_shot', 'openai' or 'file'"),
         ("train.best_by", "f1", "'loss', 'macro_f1' or 'weighted_f1'"),
         ("extract.engine", "Layout", "'layout' or 'fast'"),
     ],

@@ -22,11 +22,11 @@ from stages.llm.budget import Budget, OutOfBudgetError, Prices
 from stages.llm.chat import Chat, StoppedError, UnansweredError
 from stages.llm.throttle import Throttle
 from stages.runtime.errors import UserError
+from stages.runtime.lock import alone_with
 from stages.runtime.progress import progress_bar
 from stages.runtime.settings import RuntimeSettings
 from stages.store import Store
 from stages.store.last_output import last_output
-from stages.store.lock import alone_with
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ def prepare(
     Raises:
         UserError: if an example has a category that is not in `categories`.
     """
-    names = {normal(name): name for name in categories["category"]}
+    names: dict[str, str] = {normal(name): name for name in categories["category"]}
     if unknown := [name for name in examples["category"] if names and normal(name) not in names]:
         raise UserError(f"examples.csv: category {unknown[0]!r} is not in categories.csv")
-    category_of = dict(examples.select("document_id", "category").iter_rows())
+    category_of: dict[str, str] = dict(examples.select("document_id", "category").iter_rows())
     shown = [
         (cut(text, params.openai.example_tokens)[0], names.get(normal(category_of[name]), category_of[name]))
         for name, text in read_texts(documents, list(category_of))

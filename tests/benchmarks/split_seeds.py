@@ -36,9 +36,8 @@ def prepare(corpus: Path, params: Experiment) -> tuple[pl.DataFrame, pl.DataFram
     results = read_sources(sources, params.extract, params.runtime.worker_count())
     documents = tabulate(sources, results, read_csv(corpus, "metadata.csv"), params.extract.metadata_columns)
     by_file = params.annotate.model_copy(update={"provider": "file"})
-    annotations = annotate(
-        documents, read_csv(corpus, "categories.csv"), read_csv(corpus, "labels.csv"), by_file, "cpu"
-    )
+    categories, labels, examples = (read_csv(corpus, f"{name}.csv") for name in ("categories", "labels", "examples"))
+    annotations = annotate(documents.lazy(), categories, labels, examples, by_file, params.runtime).annotations
     classes, overrides = read_csv(corpus, "classes.csv"), read_csv(corpus, "overrides.csv")
     merged = merge_classes(annotations, groups_of(documents), classes, overrides, params.merge_classes)
     return documents, merged.labels
