@@ -88,6 +88,8 @@ def make_prompt(
         template = Template(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file} is missing: `git checkout -- {file}` restores it") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file} is no UTF-8 text: save it as UTF-8") from None
     wanted = {"categories"} if categories else set()
     if not template.is_valid() or set(template.get_identifiers()) != wanted:
         names = "$categories and no other" if wanted else "no"
