@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stages.annotators.prompt import LONGEST
 from stages.classes.names import normal
-from stages.llm.answers import Answer
+from stages.llm.answers import Answer, encodable
 
 QUOTED_CHARACTERS = 100
 
@@ -48,6 +48,7 @@ def read_reply(answer: Answer, categories: Sequence[str]) -> Reply:
         return Reply(error=f"invalid: no JSON with a category: {_quote(answer.content)}")
     if not isinstance(category, str) or not normal(category):
         return Reply(error=f"invalid: the category is no text: {_quote(answer.content)}")
+    category = encodable(category)
     allowed = {normal(name): name for name in categories}
     if allowed and normal(category) not in allowed:
         return Reply(error=f"invalid: no category of categories.csv: {_quote(category)}")
@@ -73,10 +74,11 @@ def combine(replies: Sequence[Reply]) -> Reply:
 def _probability(answer: Answer, category: str) -> float | None:
     """Return the probability of the tokens that spell `category` in the answer, None if the endpoint gives none."""
     content = answer.content.encode()
+    # Of the first object, as it was read: the name may stand in prose around it, too.
+    behind = content.find(b'"category"', max(content.find(b"{"), 0)) + len(b'"category"')
     spelled = [json.dumps(category, ensure_ascii=ascii_only)[1:-1].encode() for ascii_only in (False, True)]
-    start, end = next(
-        ((content.rfind(form), content.rfind(form) + len(form)) for form in spelled if form in content), (0, 0)
-    )
+    places = [(content.find(form, behind), len(form)) for form in spelled]
+    start, end = next(((place, place + length) for place, length in places if place >= 0), (0, 0))
     if answer.logprobs is None or start == end or b"".join(token for token, _ in answer.logprobs) != content:
         return None
     total, place = 0.0, 0

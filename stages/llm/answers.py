@@ -29,7 +29,7 @@ def read_answer(body: str) -> Answer:
     """Read the body of a response. Fields that some servers leave out may be missing.
 
     Raises:
-        MalformedError: if it is no JSON, or holds no message.
+        MalformedError: if it is no JSON, or holds no message of text.
     """
     try:
         parsed = json.loads(body)
@@ -37,8 +37,8 @@ def read_answer(body: str) -> Answer:
         message = choice["message"]
         usage = parsed.get("usage") or {}
         return Answer(
-            content=message.get("content") or "",
-            refusal=message.get("refusal"),
+            content=_text(message.get("content")) or "",
+            refusal=_text(message.get("refusal")),
             finish_reason=choice.get("finish_reason"),
             logprobs=_logprobs(choice.get("logprobs")),
             prompt_tokens=usage.get("prompt_tokens"),
@@ -46,6 +46,17 @@ def read_answer(body: str) -> Answer:
         )
     except (ValueError, LookupError, TypeError, AttributeError) as fault:
         raise MalformedError(f"{type(fault).__name__} in a body of {len(body)} characters") from None
+
+
+def encodable(text: str) -> str:
+    """Return `text` with a question mark for each half character: JSON can spell them, no file can hold them."""
+    return text.encode(errors="replace").decode()
+
+
+def _text(found: Any) -> str | None:
+    if not isinstance(found, str | None):
+        raise TypeError("no text")
+    return found and encodable(found)
 
 
 def _logprobs(found: Any) -> list[tuple[bytes, float]] | None:
