@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import httpx2
 import openai
@@ -74,6 +75,7 @@ class Chat:
         self._store = Store("answers")
         self._client = AsyncOpenAI(api_key=api_key or "none", base_url=base_url, max_retries=0, timeout=timeout_s)
         self._stopped = asyncio.Event()
+        self._asking = WeakValueDictionary[str, asyncio.Lock]()
         self._answered = time.monotonic()
 
     async def __aenter__(self) -> "Chat":
@@ -117,9 +119,14 @@ class Chat:
             UserError: if the endpoint refuses every request: its address, the key or the model is wrong.
         """
         key = answer_key(self.base_url, body, vote)
-        if (stored := self._store.get(key)) is not None:
-            self.spent.reused += 1
-            return key, read_answer(stored.decode())
+        # Documents that are equal as far as they are read wait for one answer.
+        async with self._asking.setdefault(key, asyncio.Lock()):
+            if (stored := self._store.get(key)) is not None:
+                self.spent.reused += 1
+                return key, read_answer(stored.decode())
+            return key, await self._ask(key, body, tokens)
+
+    async def _ask(self, key: str, body: Body, tokens: int) -> Answer:
         # No token is shorter than a byte.
         most = self._prices.cost(len(json.dumps(body, ensure_ascii=False).encode()), body["max_completion_tokens"])
         reason = ""
@@ -140,7 +147,7 @@ class Chat:
                 answer = read_answer(text)
                 self._store.put(key, text.encode())
                 cost = self._count(answer, most)
-                return key, answer
+                return answer
             except openai.RateLimitError as fault:
                 cost = 0.0
                 self._refused(fault, sent)
