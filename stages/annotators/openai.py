@@ -16,6 +16,7 @@ from stages.annotators.params import AnnotateParams
 from stages.annotators.prompt import Prompt, make_prompt
 from stages.annotators.replies import Reply, read_reply
 from stages.classes.names import normal
+from stages.corpus.csvs import some
 from stages.corpus.tables import RESPONSES, read_texts
 from stages.extraction.tokens import cut
 from stages.llm.budget import Budget, OutOfBudgetError, Prices
@@ -50,9 +51,13 @@ def prepare(
     if unknown := [name for name in examples["category"] if names and normal(name) not in names]:
         raise UserError(f"examples.csv: category {unknown[0]!r} is not in categories.csv")
     category_of: dict[str, str] = dict(examples.select("document_id", "category").iter_rows())
+    texts = list(read_texts(documents, list(category_of)))
+    if empty := [name for name, text in texts if not text]:
+        log.warning("examples.csv: not shown, their documents have no text: %s", some(empty))
     shown = [
         (cut(text, params.openai.example_tokens)[0], names.get(normal(category_of[name]), category_of[name]))
-        for name, text in read_texts(documents, list(category_of))
+        for name, text in texts
+        if text
     ]
     described = [(str(name), str(text)) for name, text in categories.select("category", "description").iter_rows()]
     return make_prompt(described, shown, params.openai)
