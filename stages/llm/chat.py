@@ -30,6 +30,8 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 # Seconds: who is told to wait longer, or is refused for so long, had better come back.
 PATIENCE = 600.0
+# Characters: a shorter key is no secret (`EMPTY`, `ollama`, as servers of one's own take them) but may be a word.
+SHORTEST_KEY = 12
 # Of the endpoint's own words in an error.
 QUOTED_CHARACTERS = 300
 
@@ -62,7 +64,7 @@ class Chat:
         """Take the endpoint and what bounds the requests to it.
 
         Args:
-            api_key: empty for an endpoint that wants none. It is taken out of all that comes back.
+            api_key: empty for an endpoint that wants none. A long one is taken out of all that comes back.
             timeout_s: seconds until a request counts as lost.
         """
         self.base_url = base_url
@@ -223,7 +225,7 @@ class Chat:
         return " ".join(self._redact(text).split())[:QUOTED_CHARACTERS]
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the run."""
