@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Tests run side by side on few cores, and never ask a Hub for anything.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +15,10 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.chat_server import ChatServer
+    from tests.small_asking import Place, Runner
 
 # A slow machine is no failure; and CI draws the same examples each time, people new ones.
 hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
@@ -90,6 +95,37 @@ def run_stage(name: str, *arguments: str, cwd: Path, **environment: str) -> subp
         timeout=300,
         check=False,
     )
+
+
+@pytest.fixture
+def place(workspace: Path, server: "ChatServer", monkeypatch: pytest.MonkeyPatch) -> "Place":
+    """A workspace to annotate in with provider openai; the test's module has the fixture `server`."""
+    from tests.small_asking import Place
+
+    assert server.api_key is not None
+    monkeypatch.setenv("OPENAI_API_KEY", server.api_key)
+    return Place(workspace, server)
+
+
+@pytest.fixture
+def annotate(
+    place: "Place",
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> "Runner":
+    """Run `python -m stages.annotate` in the workspace, in this process, which has everything imported."""
+    from tests.small_asking import Runner, quick
+
+    def said() -> tuple[str, str]:
+        printed, errors = capsys.readouterr()
+        errors += caplog.text
+        caplog.clear()
+        return printed, errors
+
+    caplog.set_level("INFO")
+    quick(monkeypatch)
+    return Runner(place, said, monkeypatch)
 
 
 @pytest.fixture(scope="session")

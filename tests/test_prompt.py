@@ -120,15 +120,15 @@ def test_a_description_is_no_template(tmp_path: Path) -> None:
 
 def test_examples_are_a_conversation_before_the_document() -> None:
     examples = [("first text", "brot & käse"), ("second text", "rail")]
-    roles, contents = zip(*((one["role"], one["content"]) for one in closed(examples).body("x", [])["messages"]))
-    assert roles == ("system", "user", "assistant", "user", "assistant", "user")
-    assert contents[1:] == (
+    messages = closed(examples).body("x", [])["messages"]
+    assert [one["role"] for one in messages] == ["system", "user", "assistant", "user", "assistant", "user"]
+    assert [one["content"] for one in messages[1:]] == [
         fence("first text"),
         '{"category": "brot & käse"}',
         fence("second text"),
         '{"category": "rail"}',
         fence("x"),
-    )
+    ]
 
 
 def test_an_answer_that_could_not_be_read_goes_back_with_what_is_allowed() -> None:
