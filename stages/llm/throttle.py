@@ -18,8 +18,10 @@ PROBE = 0.005
 SLOWEST = 0.1
 # Seconds of lateness that are made up for: a timer wakes late.
 TOLERANCE = 0.01
-# Seconds over which the rate that a server took is measured when it refuses a request.
+# Seconds over which the rate that a server took is measured when it refuses a request, and the least of them without a
+# pause that tell anything.
 WINDOW = 1.0
+ENOUGH = 0.3
 # Two refusals are by the same limit if the server took as much before both, within this share.
 ALIKE = 0.05
 # Seconds: longest wait that an answer's headers alone bring about. They say when a limit is whole again.
@@ -48,6 +50,7 @@ class Throttle:
         self._resume = 0.0
         self._slowed = 0.0
         self._sent: deque[float] = deque()
+        self._pauses: deque[tuple[float, float]] = deque([(0.0, time.monotonic())], maxlen=100)
 
     async def admit(self, tokens: int) -> float:
         """Wait for a turn; return the moment of it, which names the request.
@@ -83,18 +86,25 @@ class Throttle:
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long."""
-        self._resume = max(self._resume, time.monotonic() + seconds)
+        start, end = max(self._resume, time.monotonic()), time.monotonic() + seconds
+        if end > start:
+            self._pauses.append((start, end))
+            self._resume = end
 
     def _slow_down(self, sent: float) -> None:
         if sent <= self._slowed:
             return  # sent at the rate that was too high then
-        since = max(sent - WINDOW, min(sent, self._resume))
-        taken = sum(since <= earlier < sent for earlier in self._sent) / (sent - since) if sent > since else 0.0
-        self._limited = not self._refused_at or abs(taken - self._refused_at) <= ALIKE * self._refused_at
-        if self._limited:
-            self.rate = min(self.rate, max(SLOWEST, SHARE * taken))
-        self._refused_at = taken
         self._slowed = time.monotonic()
+        since = sent - WINDOW
+        active = WINDOW - sum(max(0.0, min(end, sent) - max(start, since)) for start, end in self._pauses)
+        if active < ENOUGH:
+            return
+        taken = sum(since <= earlier < sent for earlier in self._sent) / active
+        first = not self._refused_at
+        self._limited = first or abs(taken - self._refused_at) <= ALIKE * self._refused_at
+        if self._limited:
+            self.rate = min(self.rate, max(FIRST_RATE if first else SLOWEST, SHARE * taken))
+        self._refused_at = taken
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
