@@ -74,7 +74,7 @@ def seed_store() -> None:
         return
     seeded = store.key(seeded=hashlib.sha256(content).hexdigest())
     if store.get(seeded) is None:
-        for key, response in pl.read_parquet(io.BytesIO(content)).select("key", "response").iter_rows():
+        for key, response in pl.read_parquet(io.BytesIO(content)).select("key", "response").drop_nulls().iter_rows():
             if store.get(key) is None:
                 store.put(key, response.encode())
         store.put(seeded, b"")
