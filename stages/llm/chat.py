@@ -91,6 +91,7 @@ class Chat:
     def stop(self) -> None:
         """Send nothing more; requests on their way are waited for."""
         self._stopped.set()
+        self._throttle.end()
 
     @property
     def stopped(self) -> bool:

@@ -16,6 +16,8 @@ FIRST_RATE = 10.0
 RAMP = 1.4
 PROBE = 0.005
 SLOWEST = 0.1
+# Seconds after which who waits sees that the run has ended.
+LONGEST_SLEEP = 0.5
 # Seconds of lateness that are made up for: a timer wakes late.
 TOLERANCE = 0.01
 # Seconds over which the rate that a server took is measured when it refuses a request, and the least of them without a
@@ -46,6 +48,7 @@ class Throttle:
         self._refused_at = 0.0
         self._limited = False
         self._turn = asyncio.Lock()
+        self._ended = False
         self._next = 0.0
         self._resume = 0.0
         self._slowed = 0.0
@@ -59,14 +62,18 @@ class Throttle:
             tokens: that the request counts against a limit of tokens: those sent and those that may come back.
         """
         async with self._turn:
-            while (wait := max(self._next, self._resume) - time.monotonic()) > 0:
-                await asyncio.sleep(wait)
+            while (wait := max(self._next, self._resume) - time.monotonic()) > 0 and not self._ended:
+                await asyncio.sleep(min(wait, LONGEST_SLEEP))
             now = time.monotonic()
             self._next = max(self._next, now - TOLERANCE) + max(1 / self.rate, tokens / self._token_rate)
             self._sent.append(now)
             while self._sent[0] < now - 60:
                 self._sent.popleft()
             return now
+
+    def end(self) -> None:
+        """Let nobody wait any more, as nothing is sent any more."""
+        self._ended = True
 
     def accepted(self, headers: Mapping[str, str]) -> None:
         """Learn from an answer: go faster, or wait if it says that nothing is left of a limit."""
