@@ -1,9 +1,13 @@
 """A run that asks a language model dies, is interrupted or runs twice: nothing is paid for again."""
 
 import json
+import os
 import random
 import signal
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import polars as pl
 import pytest
@@ -70,34 +74,68 @@ def test_a_run_killed_at_random_points_asks_nothing_again_that_was_stored(place:
     assert without_dates(place) == killed
 
 
-def test_two_runs_at_once_ask_nothing_twice_and_write_the_same(place: Place) -> None:
+@contextmanager
+def meanwhile(when: Callable[[], object], do: Callable[[], None], otherwise: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, `do` something when a condition is met, and something else if it runs on for a minute."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not when():
+            if ended.wait(0.01):
+                return
+        do()
+        if not ended.wait(60):
+            otherwise()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_two_runs_at_once_ask_nothing_twice_and_write_the_same(
+    place: Place, annotate: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
     set_up(place, 30)
     first = place.start()
     place.wait_for_answers(1, first)
     first.send_signal(signal.SIGSTOP)
-    second = place.start()
-    assert second.stderr is not None
-    assert "another process asks the same questions: waiting until it ends" in second.stderr.readline()
-    first.send_signal(signal.SIGCONT)
+    waits = "another process asks the same questions: waiting until it ends"
+    with meanwhile(lambda: waits in caplog.text, lambda: first.send_signal(signal.SIGCONT), first.kill):
+        second = annotate()
     _, said = first.communicate()
-    assert first.returncode == 0, said
-    before = place.outputs()
-    _, said = second.communicate()
-    assert second.returncode == 0, said
-    assert "30 from the store" in said
-    assert place.outputs() == before
+    assert (first.returncode, second.code) == (0, 0), said + second.said
+    assert "30 from the store" in second.said
+    ours = place.outputs()
+    assert annotate().sent == 0
+    assert place.outputs() == ours
     assert set(place.server.stats().asked.values()) == {1}
+
+
+@contextmanager
+def ctrl_c(when: Callable[[], object]) -> Iterator[list[str]]:
+    """Press Ctrl-C when a condition is met, and again if that does not end the block; yields what was pressed."""
+    pressed: list[str] = []
+
+    def press() -> None:
+        pressed.append("Ctrl-C")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(when, press, press):
+        yield pressed
 
 
 def test_ctrl_c_waits_for_the_answers_on_their_way_and_keeps_them(place: Place, annotate: Runner) -> None:
     set_up(place, 60)
-    process = place.start()
-    place.wait_for_answers(10, process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130
-    assert said.splitlines()[-1] == "error: interrupted: the same command goes on where it stopped"
-    assert "Traceback" not in said
+    place.set("runtime", concurrency=4)
+    with ctrl_c(lambda: len(place.stored()) >= 10) as pressed:
+        ended = annotate()
+    assert (ended.code, pressed) == (130, ["Ctrl-C"])
+    assert "annotate: interrupted: waiting for the requests on their way" in ended.said
+    assert ended.error == "interrupted: the same command goes on where it stopped"
     assert place.outputs() == {}
     stats = place.server.stats()
     assert sum(stats.asked.values()) == sum(stats.answered.values()) == len(place.stored()) < 60
@@ -105,16 +143,18 @@ def test_ctrl_c_waits_for_the_answers_on_their_way_and_keeps_them(place: Place, 
     assert set(place.server.stats().asked.values()) == {1}
 
 
-def test_ctrl_c_does_not_wait_for_the_end_of_a_pause(place: Place) -> None:
+def test_ctrl_c_does_not_wait_for_the_end_of_a_pause(place: Place, annotate: Runner) -> None:
     """The endpoint asks for five minutes."""
     place.set_up({**texts(8), "d9": "fault: 429 x1"})
-    process = place.start()
-    place.wait_for_answers(8, process)
-    while not place.server.stats().faults:
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=100)
-    assert process.returncode == 130, said
+
+    def paused() -> bool:
+        found = place.server.stats().faults == {"429": 1} and len(place.stored()) == 8
+        time.sleep(0.5)  # and that has arrived
+        return found
+
+    with ctrl_c(paused) as pressed:
+        ended = annotate()
+    assert (ended.code, pressed) == (130, ["Ctrl-C"])
 
 
 def test_a_response_of_the_last_output_that_was_lost_is_asked_for_again(
