@@ -1,8 +1,8 @@
 """How fast requests are sent: limits that are given are kept, others are found, pauses hold for all."""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from types import SimpleNamespace
 
@@ -29,13 +29,20 @@ class Clock:
         self.now += seconds
 
 
-@pytest.fixture(autouse=True)
-def clock() -> Iterator[Clock]:
-    made = Clock()
+@contextmanager
+def ticking() -> Iterator[Clock]:
+    """Let the throttle go by a clock of the test's own."""
+    clock = Clock()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time", made)
-        patch.setattr(module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=made.sleep))
-        yield made
+        patch.setattr(module, "time", clock)
+        patch.setattr(module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=clock.sleep))
+        yield clock
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with ticking() as clock:
+        yield clock
 
 
 def admitted(clock: Clock, throttle: Throttle, waits: list[float], tokens: list[int]) -> list[float]:
@@ -69,10 +76,7 @@ WAITS = st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.004, 0.1, 3.0]) | st.floats(0
 
 @given(waits=WAITS, limit=st.sampled_from([60, 120, 600, 3000]))
 def test_no_second_holds_more_requests_than_a_sixtieth_of_the_limit(waits: list[float], limit: int) -> None:
-    clock = Clock()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time", clock)
-        patch.setattr(module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=clock.sleep))
+    with ticking() as clock:
         moments = admitted(clock, Throttle(limit, 0), waits, [1] * len(waits))
     assert busiest(moments, [1] * len(moments), 1) <= limit / 60
 
@@ -82,10 +86,7 @@ def test_no_minute_holds_more_tokens_than_the_limit_before_its_last_request(
     data: st.DataObject, waits: list[float]
 ) -> None:
     tokens = data.draw(st.lists(st.integers(1, 900), min_size=len(waits), max_size=len(waits)))
-    clock = Clock()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time", clock)
-        patch.setattr(module, "asyncio", SimpleNamespace(Lock=asyncio.Lock, sleep=clock.sleep))
+    with ticking() as clock:
         moments = admitted(clock, Throttle(0, 1000), waits, tokens)
     for place in range(1, len(moments)):
         before = [count for moment, count in zip(moments[:place], tokens, strict=False) if moments[place] - 60 < moment]
@@ -107,7 +108,11 @@ def test_a_limit_is_used_and_answers_do_not_raise_the_rate_above_it(clock: Clock
 
 
 def served(clock: Clock, throttle: Throttle, limit: int, seconds: float) -> tuple[int, int]:
-    """Ask a server that takes so many requests within any second; return how many it took and refused."""
+    """Ask a server that takes so many requests within any second and says when it takes the next.
+
+    Returns:
+        How many it took and refused.
+    """
 
     async def run() -> tuple[int, int]:
         taken: list[float] = []
@@ -119,7 +124,7 @@ def served(clock: Clock, throttle: Throttle, limit: int, seconds: float) -> tupl
                 throttle.accepted({})
             else:
                 refused += 1
-                throttle.refused(sent, 0.1)
+                throttle.refused(sent, taken[-limit] + 1 - sent)
         return len(taken), refused
 
     return asyncio.run(run())
@@ -136,7 +141,7 @@ def test_the_rate_rises_while_nothing_is_refused(clock: Clock) -> None:
     assert rates[-1] > 10 * FIRST_RATE
 
 
-@pytest.mark.parametrize("limit", [3, 40, 200])
+@pytest.mark.parametrize("limit", [8, 40, 200])
 def test_a_limit_that_is_not_known_is_found(limit: int, clock: Clock) -> None:
     throttle = Throttle(0, 0)
     served(clock, throttle, limit, 10)
@@ -147,6 +152,7 @@ def test_a_limit_that_is_not_known_is_found(limit: int, clock: Clock) -> None:
 
 def test_a_refusal_lowers_the_rate_once_for_all_that_were_sent_before(clock: Clock) -> None:
     throttle = Throttle(0, 0)
+    served(clock, throttle, 10**6, 3)
     sent = admitted(clock, throttle, [0.0] * 5, [1] * 5)
     before = throttle.rate
     throttle.refused(sent[0], 1.0)
@@ -157,12 +163,27 @@ def test_a_refusal_lowers_the_rate_once_for_all_that_were_sent_before(clock: Clo
     assert throttle.rate == lowered
 
 
-def test_the_rate_never_falls_to_nothing(clock: Clock) -> None:
-    throttle = Throttle(0, 0)
-    for _ in range(100):
-        (sent,) = admitted(clock, throttle, [0.0], [1])
-        throttle.refused(sent, 0.0)
-    assert throttle.rate == SLOWEST
+@given(limit=st.sampled_from([0, 600]), refusals=st.lists(st.none() | st.floats(0, 3), min_size=1, max_size=60))
+def test_whatever_is_refused_the_rate_keeps_within_its_bounds(limit: int, refusals: list[float | None]) -> None:
+    """Of each request None: it is taken, else the seconds that the server asks to wait."""
+    with ticking() as clock:
+        throttle = Throttle(limit, 0)
+        for wait in refusals:
+            (sent,) = admitted(clock, throttle, [0.0], [1])
+            if wait is None:
+                throttle.accepted({})
+            else:
+                throttle.refused(sent, wait)
+            assert throttle.rate >= SLOWEST
+            assert not limit or throttle.rate <= limit / 60
+
+
+def test_a_run_that_has_ended_lets_nobody_wait(clock: Clock) -> None:
+    throttle = Throttle(60, 0)
+    throttle.pause(500)
+    start = clock.now
+    clock.during_sleep = throttle.end
+    assert max(admitted(clock, throttle, [0.0] * 5, [1] * 5)) < start + 5
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -233,10 +254,7 @@ SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6
         ({**SPENT, "x-ratelimit-remaining-requests": "1"}, None),
     ],
 )
-def test_a_server_says_how_long_to_wait_in_several_ways(
-    headers: dict[str, str], seconds: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "time", time)
+def test_a_server_says_how_long_to_wait_in_several_ways(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers) == seconds
 
 
@@ -248,9 +266,7 @@ def test_a_server_may_name_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(said=st.text() | st.from_regex(r"[\w,: +-]{0,30}"), milliseconds=st.none() | st.text())
 def test_whatever_a_server_says_is_a_time_or_nothing(said: str, milliseconds: str | None) -> None:
     headers = {"retry-after": said} | ({} if milliseconds is None else {"retry-after-ms": milliseconds})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "time", time)
-        wait = retry_after(headers)
+    wait = retry_after(headers)
     assert wait is None or wait >= 0
 
 
