@@ -12,19 +12,24 @@ from stages.store import Store
 
 
 def plan(texts: Texts, prompt: Prompt, params: AnnotateParams, runtime: RuntimeSettings) -> str:
-    """Count what is new, and the tokens and the money it would take; repeated questions are not counted.
+    """Count what is new, and the tokens and the money it would take; a question is counted once.
 
     Tokens in are counted with a local tokenizer, so about; tokens out are expected as in the answers there are.
     """
     seed_store()
     store, prices = Store("answers"), Prices(runtime.price_input_usd, runtime.price_output_usd)
     documents, new, tokens_in, answered, tokens_out = 0, 0, 0, 0, 0
+    counted = set[str]()
     for _, whole in texts:
         documents += 1
         text, tokens = cut(whole, params.max_tokens)
         body = prompt.body(text, [])
         for vote in range(params.openai.votes):
-            stored = store.get(answer_key(params.openai.base_url, body, vote))
+            key = answer_key(params.openai.base_url, body, vote)
+            if key in counted:
+                continue
+            counted.add(key)
+            stored = store.get(key)
             if stored is None:
                 new += 1
                 tokens_in += prompt.tokens + tokens
