@@ -5,11 +5,11 @@ from pathlib import Path
 
 def last_output(path: Path) -> bytes | None:
     """Return the bytes of an output as dvc.lock names them, None where there are none or the cache lacks them."""
+    if not Path("dvc.lock").is_file():
+        return None
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
-    if not Path("dvc.lock").is_file():
-        return None
     try:
         content: bytes = DVCFileSystem().read_bytes(f"/{path.as_posix()}")
     except (FileNotFoundError, DvcException):
