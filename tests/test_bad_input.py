@@ -231,3 +231,20 @@ def test_a_stage_ends_with_the_dvc_that_started_it_but_not_with_a_shell(
     parent.kill()
     parent.wait()
     assert parent.stdout.read() == ending  # until the stage has closed it, too
+
+
+TALKER = """
+from stages.runtime.command import run
+run(lambda: print("word " * 100_000), own_arguments=True)
+"""
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error(workspace: Path) -> None:
+    ended = subprocess.run(
+        ["sh", "-c", '"$0" -c "$1" | head -c 4', sys.executable, TALKER],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("word", "")

@@ -1,7 +1,6 @@
-"""Annotators: what gives each document a category. An annotator is a function
+"""Annotators: what gives each document a category.
 
-    annotate(documents, categories, params) -> frame
-
-from `document_id` and `text` (and what it reads itself) to `document_id`, `category`, `confidence`
-(0 to 1, or null), `status` (`ok`, `failed`, `skipped`) and `error`, one row for each document.
+Each has a function `annotate` that takes documents and what else it reads, and returns (`openai`: makes) a frame of
+`document_id`, `category`, `confidence` (0 to 1, or null), `status` (`ok`, `failed`, `skipped`) and `error`, one row for
+each document.
 """

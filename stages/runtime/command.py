@@ -40,6 +40,11 @@ def run(main: Callable[[], None], own_arguments: bool = False) -> None:
 
         check(load())
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads the output has seen enough (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except UserError as error:
         _stop(str(error), 1)
     except KeyboardInterrupt:
