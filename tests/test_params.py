@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import datetime
 import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
@@ -172,6 +173,11 @@ def test_a_choice_that_is_none_is_told_the_choices(key: str) -> None:
         ("annotate.zero_shot.model", ""),
         ("annotate.zero_shot.window_tokens", 15),
         ("annotate.zero_shot.temperature", 0),
+        ("annotate.max_failed", 1.1),
+        ("annotate.openai.base_url", "localhost:8000"),
+        ("annotate.openai.votes", 0),
+        ("annotate.openai.extra", {"stream": True}),
+        ("annotate.openai.extra", {"when": datetime.date(2026, 1, 1)}),
         ("merge_classes.min_count", 0),
         ("merge_classes.similarity", 0),
         ("merge_classes.similarity", 1.01),

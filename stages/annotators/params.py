@@ -1,5 +1,6 @@
 """The `annotate` section of params.yaml."""
 
+import json
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -42,6 +43,10 @@ class OpenAIParams(Section):
     def _not_taken(cls, value: dict[str, Any]) -> dict[str, Any]:
         if taken := sorted(TAKEN & value.keys()):
             raise ValueError(f"{taken[0]} is set elsewhere or must stay as it is")
+        try:
+            json.dumps(value)
+        except TypeError as fault:
+            raise ValueError(f"must be what JSON can write: {fault}") from None
         return value
 
 

@@ -104,5 +104,7 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         OSError: if the disk is full; nothing is left behind.
     """
     columns = COLUMNS[path.name]
-    ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).sort(next(iter(columns)))
+    ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).sort(
+        next(iter(columns)), maintain_order=True
+    )
     write_parquet(path, ordered)

@@ -105,6 +105,8 @@ class Throttle:
         since = sent - WINDOW
         active = WINDOW - sum(max(0.0, min(end, sent) - max(start, since)) for start, end in self._pauses)
         if active < ENOUGH:
+            # Too short to measure by; but a server that takes a few requests a second refuses soon after each pause.
+            self._limited, self.rate = False, max(SLOWEST, self.rate / 2)
             return
         taken = sum(since <= earlier < sent for earlier in self._sent) / active
         first = not self._refused_at
