@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import platform
 import shutil
 import sys
@@ -22,6 +23,7 @@ from stages.params import read_section
 from stages.params.seeds import derive
 from stages.runtime.command import run
 from stages.runtime.device import resolve_device
+from stages.runtime.errors import UserError
 from stages.runtime.lock import alone_with
 from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.training.attention import fast_gradients
@@ -152,6 +154,8 @@ def save(trained: Trained, folder: Path, provenance: Mapping[str, object]) -> No
 
 def main() -> None:
     """Train on data/split/ into models/classifier/, data/folds/ and metrics/train*."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("train: uses one device: start it by `dvc repro` or `python -m stages.train` alone")
     params, model_params = read_section("train", TrainParams), read_section("model", ModelParams)
     runtime = read_runtime()
     sides = {side: SPLIT / f"{side}.parquet" for side in ("train", "validation")}

@@ -177,7 +177,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "a merge_classes param": (param("merge_classes.min_count", 3), ["merge_classes"]),
     "a split param": (param("split.seed", 1), ["split", "train", "evaluate"]),
     "a model param": (param("model.max_length", 16), ["train", "evaluate"]),
-    "a train param": (param("train.label_smoothing", 0.0), ["train", "evaluate"]),
+    "a train param": (param("train.label_smoothing", 0.1), ["train", "evaluate"]),
     "an evaluate param": (param("evaluate.tfidf.C", 2.0), ["evaluate"]),
     "a labelled PDF added": (add_pdf("later"), EVERY),
     "an unlabelled PDF added": (add_pdf("unlabelled"), EVERY[:4]),

@@ -27,6 +27,7 @@ from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
 from stages.training.trainer import selection
+from tests.conftest import run_stage
 from tests.small_training import FRAMES, frame, model_params, runtime, small_params
 
 
@@ -375,3 +376,10 @@ def test_the_bundled_model_is_the_published_one() -> None:
 def test_precision_can_be_fixed() -> None:
     assert use_bf16("bf16", "cpu")
     assert not use_bf16("fp32", "cuda")
+
+
+def test_a_launcher_of_several_processes_is_refused(workspace: Path) -> None:
+    """They would wait for each other's lock for ever."""
+    finished = run_stage("train", cwd=workspace, WORLD_SIZE="2")
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: train: uses one device")

@@ -12,17 +12,18 @@ from email.utils import parsedate_to_datetime
 SHARE = 0.95
 # Requests a second to start with, where no limit is given.
 FIRST_RATE = 10.0
-# Requests a second that each answer adds below the rate that was last refused: doubles the rate each half second,
+# Requests a second that each answer adds: doubles the rate each half second; near a limit that was found, 0.5 % of it.
 RAMP = 1.4
-# and near it or above: 1 % a second.
-PROBE = 0.01
+PROBE = 0.005
 SLOWEST = 0.1
 # Seconds of lateness that are made up for: a timer wakes late.
 TOLERANCE = 0.01
-# Seconds over which the rate that a server takes is measured when it refuses a request,
+# Seconds over which the rate that a server took is measured when it refuses a request, and the least of them without a
+# pause that tell anything.
 WINDOW = 1.0
-# and the share of the rate that is kept at least: a refusal can be chance.
-KEPT = 0.7
+ENOUGH = 0.3
+# Two refusals are by the same limit if the server took as much before both, within this share.
+ALIKE = 0.05
 # Seconds: longest wait that an answer's headers alone bring about. They say when a limit is whole again.
 LONGEST_RESET = 60.0
 
@@ -32,8 +33,9 @@ UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 class Throttle:
     """Lets requests through, one at a time, at a rate.
 
-    Without limits the rate rises until the server refuses a request (429), then falls below what it took in the second
-    before, and rises again slowly. A pause that the server asks for holds for all requests.
+    Without limits the rate rises until the server refuses a request (429), falls just below what it took in the second
+    before, and rises slowly. Where the next refusal comes at another rate, the one before was no limit but chance (or
+    the limit has moved), and the rate rises as at first. A pause that the server asks for holds for all requests.
     """
 
     def __init__(self, requests_per_minute: float, tokens_per_minute: float) -> None:
@@ -41,12 +43,14 @@ class Throttle:
         self._ceiling = SHARE * requests_per_minute / 60 if requests_per_minute else float("inf")
         self._token_rate = SHARE * tokens_per_minute / 60 if tokens_per_minute else float("inf")
         self.rate = self._ceiling if requests_per_minute else FIRST_RATE
-        self._refused_rate = float("inf")
+        self._refused_at = 0.0
+        self._limited = False
         self._turn = asyncio.Lock()
         self._next = 0.0
         self._resume = 0.0
         self._slowed = 0.0
         self._sent: deque[float] = deque()
+        self._pauses: deque[tuple[float, float]] = deque([(0.0, time.monotonic())], maxlen=100)
 
     async def admit(self, tokens: int) -> float:
         """Wait for a turn; return the moment of it, which names the request.
@@ -66,8 +70,7 @@ class Throttle:
 
     def accepted(self, headers: Mapping[str, str]) -> None:
         """Learn from an answer: go faster, or wait if it says that nothing is left of a limit."""
-        step = RAMP if self.rate < SHARE * self._refused_rate else PROBE
-        self.rate = min(self._ceiling, self.rate + step)
+        self.rate = min(self._ceiling, self.rate + (PROBE if self._limited else RAMP))
         for what in ("requests", "tokens"):
             reset = duration(headers.get(f"x-ratelimit-reset-{what}", ""))
             if headers.get(f"x-ratelimit-remaining-{what}") == "0" and reset:
@@ -83,16 +86,25 @@ class Throttle:
 
     def pause(self, seconds: float) -> None:
         """Let nothing through for so long."""
-        self._resume = max(self._resume, time.monotonic() + seconds)
+        start, end = max(self._resume, time.monotonic()), time.monotonic() + seconds
+        if end > start:
+            self._pauses.append((start, end))
+            self._resume = end
 
     def _slow_down(self, sent: float) -> None:
         if sent <= self._slowed:
             return  # sent at the rate that was too high then
-        since = max(sent - WINDOW, min(sent, self._resume))
-        taken = sum(since <= earlier < sent for earlier in self._sent) / (sent - since) if sent > since else 0.0
-        self._refused_rate = min(self.rate, max(taken, KEPT * self.rate))
-        self.rate = max(SLOWEST, SHARE * self._refused_rate)
         self._slowed = time.monotonic()
+        since = sent - WINDOW
+        active = WINDOW - sum(max(0.0, min(end, sent) - max(start, since)) for start, end in self._pauses)
+        if active < ENOUGH:
+            return
+        taken = sum(since <= earlier < sent for earlier in self._sent) / active
+        first = not self._refused_at
+        self._limited = first or abs(taken - self._refused_at) <= ALIKE * self._refused_at
+        if self._limited:
+            self.rate = min(self.rate, max(FIRST_RATE if first else SLOWEST, SHARE * taken))
+        self._refused_at = taken
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,7 +1,6 @@
 """transformers' Trainer as this pipeline uses it."""
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +57,7 @@ def make_arguments(
         report_to="none",
         disable_tqdm=True,
     )
-    if "LOCAL_RANK" not in os.environ and arguments.n_gpu > 1:
+    if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # else the Trainer silently splits each batch over all GPUs
     return arguments
 
