@@ -29,6 +29,7 @@ class Budget:
         self.cap = cap
         self.spent = 0.0
         self.reserved = 0.0
+        self._on_their_way = 0
         self._settled = asyncio.Condition()
 
     async def reserve(self, most: float) -> None:
@@ -38,15 +39,18 @@ class Budget:
             OutOfBudgetError: if too little is left without them, too.
         """
         async with self._settled:
-            await self._settled.wait_for(lambda: self._fits(most) or not self.reserved)
+            await self._settled.wait_for(lambda: self._fits(most) or not self._on_their_way)
             if not self._fits(most):
                 raise OutOfBudgetError
             self.reserved += most
+            self._on_their_way += 1
 
     async def settle(self, reserved: float, actual: float) -> None:
         """Replace what was set aside for a request by what it has cost."""
         async with self._settled:
-            self.reserved -= reserved
+            self._on_their_way -= 1
+            # Sums of fractions do not come back to 0 by themselves.
+            self.reserved = self.reserved - reserved if self._on_their_way else 0.0
             self.spent += actual
             self._settled.notify_all()
 
