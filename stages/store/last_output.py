@@ -7,11 +7,12 @@ def last_output(path: Path) -> bytes | None:
     """Return the bytes of an output as dvc.lock names them, None where there are none or the cache lacks them."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     if not Path("dvc.lock").is_file():
         return None
     try:
         content: bytes = DVCFileSystem().read_bytes(f"/{path.as_posix()}")
-    except (FileNotFoundError, DvcException):
+    except (FileNotFoundError, DvcException, DataIndexDirError):  # the last one: not even the list of its folder
         return None
     return content
