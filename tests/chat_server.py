@@ -78,6 +78,8 @@ class Stats:
     asked: dict[str, int] = field(default_factory=Counter)  # requests by sha256 of the body, refused ones too
     answered: dict[str, int] = field(default_factory=Counter)  # those given status 200 and the whole body
     faults: dict[str, int] = field(default_factory=Counter)  # applied, by name
+    prompt_tokens: int = 0  # of all completions, those that got lost on their way too: what a provider would bill
+    completion_tokens: int = 0
     key_leaks: int = 0  # requests that hold the key in body, URL or a header other than Authorization
     bodies: list[Json] = field(default_factory=list)  # with keep_bodies, in order of arrival
 
@@ -317,7 +319,10 @@ class Call:
         return content(self.body, category(self.body, options.disagreement, salt))
 
     def completion(self, said: Json | None = None) -> Json:
-        return completion(self.body, said or {"content": self.content()}, self.digest, self.seen)
+        made = completion(self.body, said or {"content": self.content()}, self.digest, self.seen)
+        self.service.stats.prompt_tokens += made["usage"]["prompt_tokens"]
+        self.service.stats.completion_tokens += made["usage"]["completion_tokens"]
+        return made
 
     async def send(
         self, payload: bytes | Json, kind: str = "application/json", pause_s: float = 0.0, cut: bool = False

@@ -9,9 +9,10 @@ def last_output(path: Path) -> bytes | None:
         return None
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
+    from dvc_data.index import DataIndexDirError
 
     try:
         content: bytes = DVCFileSystem().read_bytes(f"/{path.as_posix()}")
-    except (FileNotFoundError, DvcException):
+    except (FileNotFoundError, DvcException, DataIndexDirError):  # the last one: not even the list of its folder
         return None
     return content
