@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from stages.llm.chat import WORD
 from tests.chat_server import FAULTS, ChatServer
 from tests.small_asking import METRICS, Place, Runner, label, quick, texts
 
@@ -266,3 +267,10 @@ def test_an_endpoint_that_wants_no_key_gets_none_of_ours(
         place.set("openai", model="gpt-other")
         assert annotate().sent == 3
     assert set(place.categories().values()) == {"rail", "bread", "bees"}
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"), [("sk-1234", True), ("0123456789abcdef", True), ("ollama", False), ("EMPTY", False), ("", False)]
+)
+def test_what_looks_like_a_secret_is_taken_out_and_a_word_is_not(key: str, secret: bool) -> None:
+    assert (WORD.fullmatch(key) is None) == secret

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,8 +31,8 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 30.0
 # Seconds: who is told to wait longer, or is refused for so long, had better come back.
 PATIENCE = 600.0
-# Characters: a shorter key is no secret (`EMPTY`, `ollama`, as servers of one's own take them) but may be a word.
-SHORTEST_KEY = 12
+# A key that is no secret but a word (`EMPTY`, `ollama`, as servers of one's own take them) stands in answers by chance.
+WORD = re.compile("[A-Za-z]{0,11}|.{0,4}")
 # Of the endpoint's own words in an error.
 QUOTED_CHARACTERS = 300
 
@@ -64,7 +65,7 @@ class Chat:
         """Take the endpoint and what bounds the requests to it.
 
         Args:
-            api_key: empty for an endpoint that wants none. A long one is taken out of all that comes back.
+            api_key: empty for an endpoint that wants none. Unless a mere word, it is taken out of all that comes back.
             timeout_s: seconds until a request counts as lost.
         """
         self.base_url = base_url
@@ -229,7 +230,7 @@ class Chat:
         return " ".join(self._redact(text).split())[:QUOTED_CHARACTERS]
 
     def _redact(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if len(self._key) >= SHORTEST_KEY else text
+        return text if WORD.fullmatch(self._key) else text.replace(self._key, "[key]")
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the run."""
