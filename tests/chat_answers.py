@@ -237,6 +237,12 @@ ERRORS: dict[str, Callable[[str, str], ApiError]] = {
     "quota": lambda model, key: ApiError(
         429, "You exceeded your current quota, please check your plan.", "insufficient_quota", "insufficient_quota"
     ),
+    "too_large_429": lambda model, key: ApiError(  # a request beyond the limit of a minute: it never fits
+        429,
+        f"Request too large for {model} on tokens per min (TPM): Limit 30000, Requested 31538.",
+        "tokens",
+        "rate_limit_exceeded",
+    ),
     "forbidden": lambda model, key: ApiError(
         403, "Country, region, or territory not supported", "request_forbidden", "unsupported_country_region_territory"
     ),

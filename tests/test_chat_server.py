@@ -157,6 +157,7 @@ def test_times_are_written_as_openai_does(seconds: float, text: str) -> None:
 ERRORS = {
     "429": (openai.RateLimitError, "rate_limit_exceeded"),
     "quota": (openai.RateLimitError, "insufficient_quota"),
+    "too_large_429": (openai.RateLimitError, "rate_limit_exceeded"),
     "500": (openai.InternalServerError, None),
     "503": (openai.InternalServerError, None),
     "echo_key": (openai.InternalServerError, None),

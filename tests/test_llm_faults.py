@@ -70,6 +70,7 @@ ENDS: dict[str, str | None] = {
     "filtered_400": "content_filter: The response was filtered",
     "bad_request": "rejected: Invalid value",
     "too_long": "rejected: This model's maximum context length",
+    "too_large_429": "rejected: Request too large",
     "500": "no answer: 500: The server had an error",
     "503": "no answer: 503: The engine is currently overloaded",
     "echo_key": "no answer: 500: Upstream failed. Authorization: Bearer [key]",
@@ -92,6 +93,7 @@ def test_a_document_that_always_fails_is_failed_with_the_reason_and_the_others_a
     place.set("runtime", request_timeout_s=0.5)
     ended = annotate()
     assert ended.code == 0
+    assert "documents failed: 6 no answer, " in ended.said
     found = place.annotations()
     assert all(found[name] == (label(int(name[1:])), "ok", None) for name in texts(6))
     for fault, error in ENDS.items():
@@ -109,7 +111,7 @@ def test_a_document_that_always_fails_is_failed_with_the_reason_and_the_others_a
         "malformed": 3,
         "no answer": 6,
         "refusal": 1,
-        "rejected": 2,
+        "rejected": 3,
     }
     # The key came back in a body and in an error, and went no further.
     assert holding(key_of(place), place.folder) == []
@@ -120,7 +122,7 @@ def test_a_document_that_always_fails_is_failed_with_the_reason_and_the_others_a
     # What was an answer is kept, and what was none is tried again.
     tried_again = [fault for fault, error in ENDS.items() if error and error.startswith(("no", "mal", "rej", "con"))]
     tried_again.remove("content_filter")
-    once = {"bad_request", "too_long", "filtered_400"}
+    once = {"bad_request", "too_long", "too_large_429", "filtered_400"}
     assert annotate().sent == sum(1 if fault in once else 3 for fault in tried_again)
     assert place.annotations() == found
 
@@ -175,6 +177,46 @@ def test_what_all_requests_would_meet_stops_the_run_and_answers_are_kept(
     place.write(texts(30))
     again = annotate()
     assert (again.code, again.sent) == (0, 30 - 11)
+
+
+def test_an_endpoint_that_cannot_be_reached_stops_the_run_whatever_may_fail(
+    place: Place, annotate: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    place.set_up(texts(30))
+    place.set(max_failed=1.0)
+    place.set("openai", base_url="http://127.0.0.1:1/v1")
+    ended = annotate()
+    assert (ended.code, ended.sent) == (1, 0)
+    assert ended.error.startswith("annotate: http://127.0.0.1:1/v1 cannot be reached (check the address): ")
+    assert place.outputs() == {}
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:99999/v1", "http:///v1", "https://"])
+def test_an_address_that_is_none_is_named(address: str, place: Place, annotate: Runner) -> None:
+    place.set_up(texts(3))
+    place.set("openai", base_url=address)
+    ended = annotate()
+    assert (ended.code, ended.sent) == (1, 0)
+    assert "annotate.openai.base_url" in ended.error
+
+
+def test_a_document_that_is_refused_for_ever_does_not_stop_the_others(
+    place: Place, annotate: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick(monkeypatch)
+    monkeypatch.setattr("stages.llm.chat.PATIENCE", 2.0)
+    with ChatServer(retry_after_s=0.1) as server:
+        place.server = server
+        place.set_up({**texts(20), "x": "fault: 429"})
+        place.set(max_failed=0.1)
+        ended = annotate()
+        assert ended.code == 0, ended.said
+    assert place.annotations()["x"][1:] == (
+        "failed",
+        "rejected: again and again, unlike others: Rate limit reached in organization org-test on requests: Limit 3 in "
+        "1s, Used 3. Please try again in 100ms.",
+    )
 
 
 def test_more_failures_than_allowed_stop_the_run_with_reasons_and_write_nothing(place: Place, annotate: Runner) -> None:
@@ -238,6 +280,18 @@ def test_no_key_is_one_line(value: str | None, place: Place, annotate: Runner, m
     assert ended.error.startswith("annotate: no key: the environment variable OPENAI_API_KEY is not set (`export ")
     assert len(ended.said.splitlines()) == 1
     assert place.outputs() == {}
+
+
+@pytest.mark.parametrize("value", ["sk-wröng-0123456789", "sk-0123456789\nabcdef"])
+def test_a_key_that_cannot_be_sent_is_one_line_without_it(
+    value: str, place: Place, annotate: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", value)
+    place.set_up(texts(3))
+    ended = annotate()
+    assert (ended.code, ended.sent) == (1, 0)
+    assert ended.error == "annotate: the environment variable OPENAI_API_KEY holds letters that no key has: set it anew"
+    assert value not in ended.said
 
 
 def test_a_wrong_key_is_one_line_without_it(place: Place, annotate: Runner, monkeypatch: pytest.MonkeyPatch) -> None:

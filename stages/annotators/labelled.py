@@ -9,6 +9,9 @@ from stages.annotators.replies import Reply, combine
 from stages.llm.answers import Answer
 from stages.store import Store
 
+# Answers whose text is in memory twice while the table is made.
+READ_AT_A_TIME = 500
+
 
 @dataclass
 class Votes:
@@ -66,9 +69,15 @@ class Labelled:
     def responses(self) -> pl.DataFrame:
         """Return the answers that were used, as the endpoint gave them: `document_id`, `key`, `response`."""
         store = Store("answers")
-        rows = [(document, key, store.get(key)) for document, keys in self._keys.items() for key in keys]
-        return pl.DataFrame(
-            [(document, key, None if response is None else response.decode()) for document, key, response in rows],
-            schema={"document_id": pl.String, "key": pl.String, "response": pl.String},
-            orient="row",
-        )
+        used = [(document, key) for document, keys in self._keys.items() for key in keys]
+        table = pl.DataFrame(used, schema={"document_id": pl.String, "key": pl.String}, orient="row")
+
+        def response(key: str) -> str | None:
+            content = store.get(key)
+            return None if content is None else content.decode()
+
+        # Not all of them as objects of Python's beside the table.
+        parts = [
+            pl.Series("response", map(response, keys["key"]), pl.String) for keys in table.iter_slices(READ_AT_A_TIME)
+        ]
+        return table.with_columns(pl.concat([pl.Series("response", [], pl.String), *parts]))

@@ -84,7 +84,7 @@ def api_key(variable: str) -> str:
     """Return the key that the environment variable holds, "" if none is named.
 
     Raises:
-        UserError: if it is not set.
+        UserError: if it is not set, or cannot be part of a request.
     """
     key = os.environ.get(variable, "").strip() if variable else ""
     if variable and not key:
@@ -92,6 +92,8 @@ def api_key(variable: str) -> str:
             f"annotate: no key: the environment variable {variable} is not set (`export {variable}=…`; "
             'runtime.api_key_env names another, "" is for an endpoint that wants none)'
         )
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"annotate: the environment variable {variable} holds letters that no key has: set it anew")
     return key
 
 
@@ -152,6 +154,13 @@ async def _ask_all(
                     group.create_task(work())
     log.info("annotate: %s", chat.summary())
     if not ended:
+        if labelled.failed:
+            log.warning(
+                "annotate: %d of %d documents failed: %s. `dvc repro -sf annotate` asks again where none came",
+                len(labelled.failed),
+                total,
+                labelled.failures(),
+            )
         return labelled
     if isinstance(ended[0], OutOfBudgetError):
         raise UserError(
@@ -166,9 +175,11 @@ async def _ask_all(
 async def _interrupts(end: Callable[[KeyboardInterrupt], None]) -> AsyncIterator[None]:
     """End the run at the first Ctrl-C, so that what was paid for arrives; the second one ends it at once."""
     loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGINT)
 
     def first() -> None:
         loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)  # asyncio's own: cancels all tasks, so that they end in good order
         log.info("annotate: interrupted: waiting for the requests on their way (once more: not waiting)")
         end(KeyboardInterrupt())
 

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -37,6 +38,18 @@ class OpenAIParams(Section):
     reasoning_effort: str | None
     logprobs: bool
     extra: dict[str, Any]
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if not parts.hostname or port == 0:
+            raise ValueError("no address of a server: http(s)://host[:port]/path")
+        return value
 
     @field_validator("extra")
     @classmethod

@@ -133,8 +133,8 @@ class Chat:
     async def _ask(self, key: str, body: Body, tokens: int) -> Answer:
         # No token is shorter than a byte.
         most = self._prices.cost(len(json.dumps(body, ensure_ascii=False).encode()), body["max_completion_tokens"])
-        reason = ""
-        attempt = 0
+        reason, unreachable = "", False
+        attempt, refusals, begun = 0, 0, time.monotonic()
         while attempt < ATTEMPTS:
             if attempt:
                 await self._sleep(random.uniform(0.5, 1) * min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1)))
@@ -154,13 +154,17 @@ class Chat:
                 return answer
             except openai.RateLimitError as fault:
                 cost = 0.0
+                refusals += 1
+                if refusals >= ATTEMPTS and self._answered > begun < time.monotonic() - PATIENCE:
+                    raise UnansweredError(f"rejected: again and again, unlike others: {self._quote(fault)}") from None
                 self._refused(fault, sent)
             except openai.APIStatusError as fault:
                 cost = 0.0
                 reason = self._status_error(fault)
                 attempt += 1
             except (openai.APIConnectionError, TimeoutError, MalformedError) as fault:
-                if isinstance(fault.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout)):
+                unreachable = isinstance(fault.__cause__, (httpx2.ConnectError, httpx2.ConnectTimeout))
+                if unreachable:
                     cost = 0.0
                 else:
                     self.spent.lost += 1
@@ -168,6 +172,8 @@ class Chat:
                 attempt += 1
             finally:
                 await self.budget.settle(most, cost)
+        if unreachable:  # which is no fault of this document's
+            raise UserError(f"annotate: {self.base_url} cannot be reached (check the address): {reason}")
         raise UnansweredError(reason)
 
     async def _send(self, body: Body) -> str:
@@ -192,7 +198,10 @@ class Chat:
 
         Raises:
             UserError: then.
+            UnansweredError: if this request alone is more than a limit allows at any time.
         """
+        if "request too large" in self._quote(fault).lower():  # OpenAI, of tokens per minute
+            raise UnansweredError(f"rejected: {self._quote(fault)}")
         if fault.code == "insufficient_quota":
             raise UserError(f"annotate: {self.base_url}: the quota of this key is used up: {self._quote(fault)}")
         wait = retry_after(fault.response.headers)

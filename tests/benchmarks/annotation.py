@@ -260,6 +260,9 @@ def seed() -> str:
         for change in ("train.lr=1e-4", "annotate.max_failed=0.06"):
             dvc("exp", "run", "-q", "--queue", "-S", change)
             said.append(f"queued {change} {dvc('exp', 'run', '-q', '--run-all')} (goal: 0)")
+        listed = [sys.executable, "-m", "dvc", "exp", "list", "--name-only"]
+        done = subprocess.run(listed, cwd=clone, env=environment, check=True, capture_output=True, text=True)
+        said.append(f"experiments that ended well: {len(done.stdout.split())} of 2")
     return "; ".join(said)
 
 
