@@ -200,7 +200,7 @@ def test_where_every_epoch_is_worse_than_the_start_the_start_is_kept(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
     folder = tiny_model("bert")
-    changes = {"head_start": "probe", "lr": 5.0, "best_by": "loss", "trainable_layers": 1}
+    changes = {"head_start": "probe", "lr": 5.0, "best_by": "loss", "trainable_layers": 1, "label_smoothing": 0.1}
     wild = params.model_copy(update=changes)
     trained = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), wild, runtime())
     losses = pl.read_csv("metrics/train/plots/metrics/validation/loss.tsv", separator="\t")["loss"].to_list()
