@@ -33,10 +33,18 @@ class Annotated:
     tokens: dict[str, int]
 
 
-def draw(documents: pl.LazyFrame, params: AnnotateParams) -> list[str]:
-    """Return the documents that are annotated themselves, sorted: those that can be used, or a sample of them."""
-    statuses = ["ok", "duplicate"] if params.provider == "file" else ["ok"]
-    alone = documents.filter(pl.col("status").is_in(statuses)).select("document_id").collect()
+def find_usable(documents: pl.LazyFrame) -> pl.DataFrame:
+    """Return `document_id`, `status`, `duplicate_of` of the documents that can be annotated."""
+    usable = documents.filter(pl.col("status").is_in(["ok", "duplicate"]))
+    return usable.select("document_id", "status", "duplicate_of").collect()
+
+
+def draw(usable: pl.DataFrame, params: AnnotateParams) -> list[str]:
+    """Return the documents that are annotated themselves, sorted: not the duplicates, or a sample of those.
+
+    With `provider: file` duplicates are annotated themselves.
+    """
+    alone = usable if params.provider == "file" else usable.filter(status="ok")
     return sorted(sample(alone["document_id"].to_list(), params.sample, params.seed))
 
 
@@ -61,12 +69,8 @@ def annotate(
     Returns:
         The annotations table, a row for each document with status `ok` or `duplicate`.
     """
-    usable = (
-        documents.filter(pl.col("status").is_in(["ok", "duplicate"]))
-        .select("document_id", "status", "duplicate_of")
-        .collect()
-    )
-    asked = draw(documents, params)
+    usable = find_usable(documents)
+    asked = draw(usable, params)
     responses, tokens = pl.DataFrame(schema=COLUMNS[RESPONSES.name]), {}
     if params.provider == "file":
         from stages.annotators import from_file
@@ -171,7 +175,7 @@ def main() -> None:
         if params.provider != "openai":
             raise UserError(f"--plan: annotate.provider is {params.provider}, which costs nothing; set openai")
         prompt = openai.prepare(categories, documents, examples, params)
-        print(plan(read_texts(documents, draw(documents, params)), prompt, params, runtime))
+        print(plan(read_texts(documents, draw(find_usable(documents), params)), prompt, params, runtime))
         return
 
     annotated = annotate(documents, categories, labels, examples, params, runtime)

@@ -154,8 +154,11 @@ def save(trained: Trained, folder: Path, provenance: Mapping[str, object]) -> No
 
 def main() -> None:
     """Train on data/split/ into models/classifier/, data/folds/ and metrics/train*."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError("train: uses one device: start it by `dvc repro` or `python -m stages.train` alone")
+    if (processes := os.environ.get("WORLD_SIZE", "1")) != "1":
+        raise UserError(
+            f"train: uses one device, but a launcher (WORLD_SIZE={processes}) started it: use `dvc repro` or "
+            "`python -m stages.train` alone"
+        )
     params, model_params = read_section("train", TrainParams), read_section("model", ModelParams)
     runtime = read_runtime()
     sides = {side: SPLIT / f"{side}.parquet" for side in ("train", "validation")}

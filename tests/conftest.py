@@ -98,8 +98,15 @@ def run_stage(name: str, *arguments: str, cwd: Path, **environment: str) -> subp
 
 
 @pytest.fixture
+def server(running: "ChatServer") -> "ChatServer":
+    """The server that the test's module keeps running, as freshly started."""
+    running.reset()
+    return running
+
+
+@pytest.fixture
 def place(workspace: Path, server: "ChatServer", monkeypatch: pytest.MonkeyPatch) -> "Place":
-    """A workspace to annotate in with provider openai; the test's module has the fixture `server`."""
+    """A workspace to annotate in with provider openai; the test's module has the fixture `running` or `server`."""
     from tests.small_asking import Place
 
     assert server.api_key is not None

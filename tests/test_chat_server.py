@@ -38,12 +38,6 @@ def running() -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
-def server(running: ChatServer) -> ChatServer:
-    running.reset()
-    return running
-
-
 def client(server: ChatServer, **options: Any) -> openai.OpenAI:
     options = {"api_key": server.api_key, "max_retries": 0, "timeout": 10, **options}
     return openai.OpenAI(base_url=server.base_url, http_client=transport(), **options)

@@ -1,4 +1,4 @@
-"""Checkpoints: whose they are, which of them training goes on from, and one run at a time."""
+"""Checkpoints: whose they are, and which of them training goes on from."""
 
 import json
 import shutil

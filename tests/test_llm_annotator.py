@@ -1,6 +1,7 @@
 """Annotating with a language model: what is asked, what comes of it, and that nothing is asked twice."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import polars as pl
@@ -19,17 +20,12 @@ def running() -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
-def server(running: ChatServer) -> ChatServer:
-    running.reset()
-    return running
-
-
 def test_documents_get_the_categories_the_model_says(place: Place, annotate: Runner) -> None:
     place.set_up(texts(9), gold=["d000,rail", "d001,bees"])
     ended = annotate()
     assert (ended.code, ended.sent) == (0, 9)
     assert "annotate: 9 of 9 documents by openai" in ended.said
+    assert re.search(r"9/9 .*it/s, [\d,]+ tokens in, \$0\.00", ended.said)  # the progress bar
     found = place.annotations()
     assert set(found) == set(texts(9))
     assert {row[1:] for row in found.values()} == {("ok", None)}

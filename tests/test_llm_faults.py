@@ -21,12 +21,6 @@ def running() -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
-def server(running: ChatServer) -> ChatServer:
-    running.reset()
-    return running
-
-
 def key_of(place: Place) -> str:
     assert place.server.api_key is not None
     return place.server.api_key
@@ -76,7 +70,7 @@ ENDS: dict[str, str | None] = {
     "echo_key": "no answer: 500: Upstream failed. Authorization: Bearer [key]",
     "drop": "no answer: ",
     "drop_half": "no answer: ",
-    "drip": "no answer: ",
+    "drip": "no answer: timed out",
     "malformed": "malformed: ",
     "html": "malformed: ",
     "empty_choices": "malformed: ",

@@ -27,12 +27,6 @@ def running() -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
-def server(running: ChatServer) -> ChatServer:
-    running.reset()
-    return running
-
-
 def set_up(place: Place, count: int) -> None:
     place.set_up(texts(count))
     place.set("runtime", concurrency=AT_ONCE)
@@ -70,8 +64,10 @@ def test_a_run_killed_at_random_points_asks_nothing_again_that_was_stored(place:
     killed = without_dates(place)
 
     (place.folder / ".cache").rename(place.folder / ".cache-of-the-killed")
+    place.server.reset()
     assert annotate().sent == count
     assert without_dates(place) == killed
+    assert place.server.stats().connections <= AT_ONCE  # kept open from one request to the next
 
 
 @contextmanager

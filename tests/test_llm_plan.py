@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.corpus.tables import ANNOTATIONS, read_table
 from tests.chat_server import ChatServer
 from tests.small_asking import Ended, Place, Runner, texts
 
@@ -16,12 +17,6 @@ pytestmark = pytest.mark.xdist_group("llm_plan")  # one server for all
 def running() -> Iterator[ChatServer]:
     with ChatServer() as server:
         yield server
-
-
-@pytest.fixture
-def server(running: ChatServer) -> ChatServer:
-    running.reset()
-    return running
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -121,16 +116,18 @@ def test_the_output_of_a_run_is_such_a_table(place: Place, annotate: Runner) -> 
     place.set(max_failed=0.5)
     annotate()
     people = table("people.csv", "d000,rail", "d001,bread", "d003,bees", "x,bees")
-    printed = annotate("--compare", people, "data/annotated/annotations.parquet").printed
-    assert printed.startswith("3 documents have a category in both (people.csv: 4, ")
-    assert "the same in 2 (66.7%)" in printed
+    read_table(ANNOTATIONS).write_csv("annotations.csv")  # the failed one with an empty cell
+    for written in ("data/annotated/annotations.parquet", "annotations.csv"):
+        printed = annotate("--compare", people, written).printed
+        assert printed.startswith("3 documents have a category in both (people.csv: 4, ")
+        assert "the same in 2 (66.7%)" in printed
 
 
 @pytest.mark.parametrize(
     ("name", "error"),
     [
-        ("lost.csv", "--compare: lost.csv is missing"),
-        ("other.csv", "--compare: other.csv is no table with document_id and category: "),
+        ("lost.csv", "lost.csv is missing: "),
+        ("other.csv", "other.csv: column 'document_id' is missing: "),
         ("text.parquet", "--compare: text.parquet is no table with document_id and category: "),
         ("far.csv", "--compare: people.csv and far.csv have no document in common"),
         ("a-branch", "--compare: 'a-branch' is no .csv or .parquet file, and no revision whose "),

@@ -6,15 +6,19 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score
 from stages.classes.names import normal
 
 
+def kappa(one: list[str], other: list[str]) -> float | None:
+    """Return Cohen's kappa (Cohen 1960), rounded; None where it is undefined: one and the same category throughout."""
+    return round(float(cohen_kappa_score(one, other)), 4) if len({*one, *other}) > 1 else None
+
+
 def agreement(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFrame) -> dict[str, object]:
     """Compare annotated categories with gold ones on the documents that have both, examples left out.
 
     Case and spaces in category names are forgiven.
 
     Returns:
-        `documents` (compared), and unless that is 0 `accuracy`, `kappa` (Cohen 1960; null where it is
-        undefined because both give one and the same category throughout), and `per_category`: for each gold
-        category its `documents` and the share of them that `agree`.
+        `documents` (compared), and unless that is 0 `accuracy`, `kappa`, and `per_category`: for each
+        gold category its `documents` and the share of them that `agree`.
     """
     both = (
         annotations.filter(pl.col("status") == "ok")
@@ -25,11 +29,10 @@ def agreement(annotations: pl.DataFrame, gold: pl.DataFrame, examples: pl.DataFr
         return {"documents": 0}
     given = [normal(name) for name in both["category"]]
     true = [normal(name) for name in both["gold"]]
-    kappa = float(cohen_kappa_score(true, given)) if len({*given, *true}) > 1 else None
     return {
         "documents": len(both),
         "accuracy": round(float(accuracy_score(true, given)), 4),
-        "kappa": None if kappa is None else round(kappa, 4),
+        "kappa": kappa(true, given),
         "per_category": {
             name: {"documents": total, "agree": round(agreed / total, 4)}
             for name, total, agreed in pl.DataFrame(

@@ -4,9 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import polars as pl
-from sklearn.metrics import cohen_kappa_score
 
+from stages.annotators.agreement import kappa
 from stages.classes.names import normal
+from stages.corpus.csvs import read_rows
 from stages.corpus.tables import ANNOTATIONS
 from stages.runtime.errors import UserError
 
@@ -23,7 +24,8 @@ def read_categories(name: str) -> dict[str, str]:
     path = Path(name)
     try:
         if path.suffix == ".csv":
-            frame = pl.read_csv(path, infer_schema=False)
+            rows = read_rows(path, ("document_id", "category"), ("document_id",))
+            frame = rows.filter(pl.col("category") != "")  # as a document without one stands in a written table
         elif path.suffix == ".parquet":
             frame = pl.read_parquet(path)
         else:
@@ -67,10 +69,11 @@ def compare(first: dict[str, str], second: dict[str, str], names: tuple[str, str
         raise UserError(f"--compare: {names[0]} and {names[1]} have no document in common")
     one, other = ([normal(given[document]) for document in common] for given in (first, second))
     same = sum(a == b for a, b in zip(one, other, strict=True))
-    kappa = f"{cohen_kappa_score(one, other):.3f}" if len({*one, *other}) > 1 else "undefined (one category throughout)"
+    found = kappa(one, other)
+    said = "undefined (one category throughout)" if found is None else f"{found:.3f}"
     lines = [
         f"{len(common):,} documents have a category in both ({names[0]}: {len(first):,}, {names[1]}: {len(second):,})",
-        f"the same in {same:,} ({same / len(common):.1%}), Cohen's kappa {kappa}",
+        f"the same in {same:,} ({same / len(common):.1%}), Cohen's kappa {said}",
     ]
     differing = [(document, first[document], second[document]) for document in common]
     differing = [row for row in differing if normal(row[1]) != normal(row[2])]

@@ -15,8 +15,6 @@ from stages.runtime.errors import UserError
 
 PROMPTS = Path("prompts")
 REPAIR = 'That is not the JSON that was asked for. Answer with {"category": "..."} alone%s.'
-# A category that a model makes up: characters.
-LONGEST = 80
 
 Message = dict[str, str]
 

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stages.annotators.prompt import LONGEST
 from stages.classes.names import normal
 from stages.llm.answers import Answer, encodable
 
+# Characters of a category that a model makes up.
+LONGEST = 80
 QUOTED_CHARACTERS = 100
 
 

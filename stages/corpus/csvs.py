@@ -31,7 +31,20 @@ def read_csv(corpus: Path, name: str) -> pl.DataFrame:
     Raises:
         UserError: if the file is missing, is no UTF-8 CSV, lacks a column, or repeats a column or key.
     """
-    path, columns = corpus / name, HEADERS[name]
+    columns = HEADERS[name]
+    return read_rows(corpus / name, columns, columns if name != "categories.csv" else columns[:1])
+
+
+def read_rows(path: Path, columns: tuple[str, ...], filled: tuple[str, ...]) -> pl.DataFrame:
+    """Read a CSV file as `read_csv` does.
+
+    Args:
+        columns: that it must have, the key first.
+        filled: those of them in which no cell may be empty.
+
+    Raises:
+        UserError: as `read_csv`.
+    """
     header = ",".join(columns)
     try:
         rows = _rows(path)
@@ -44,7 +57,6 @@ def read_csv(corpus: Path, name: str) -> pl.DataFrame:
         raise UserError(f"{path}: column {missing[0]!r} is missing: the first line must hold {header!r}")
     if twice := [column for column, times in Counter(names).items() if column and times > 1]:
         raise UserError(f"{path}: column {twice[0]!r} stands there twice: keep one")
-    needed = columns if name != "categories.csv" else columns[:1]
     table: list[dict[str, str]] = []
     for number, cells in rows.items():
         if any(cell.strip() for cell in cells[len(names) :]):
@@ -54,7 +66,7 @@ def read_csv(corpus: Path, name: str) -> pl.DataFrame:
             column: printable(cell) if column == "document_id" and cell.strip() else cell.strip()
             for column, cell in zip_longest(names, cells[: len(names)], fillvalue="")
         }
-        if empty := [column for column in needed if not row[column]]:
+        if empty := [column for column in filled if not row[column]]:
             raise UserError(f"{path}: row {number}: {empty[0]!r} is empty")
         table.append(row)
     if again := [key for key, times in Counter(row[columns[0]] for row in table).items() if times > 1]:

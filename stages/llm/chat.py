@@ -230,10 +230,9 @@ class Chat:
         return f"no answer: {fault.status_code}: {said}"
 
     def _quote(self, fault: Exception) -> str:
-        said = (
-            fault.body.get("message") if isinstance(fault, openai.APIError) and isinstance(fault.body, dict) else None
-        )
-        text = str(said or fault or "timed out")
+        body = getattr(fault, "body", None)  # of an answer that is an error
+        said = body.get("message") if isinstance(body, dict) else None
+        text = str(said or fault) or "timed out"
         if fault.__cause__ is not None:
             text += f" {fault.__cause__}"
         return " ".join(self._redact(text).split())[:QUOTED_CHARACTERS]

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 SHARE = 0.95
 # Requests a second to start with, where no limit is given.
 FIRST_RATE = 10.0
-# Requests a second that each answer adds: doubles the rate each half second; near a limit that was found, 0.5 % of it.
+# Requests a second that each answer adds: doubles the rate each half second; once a limit was found, 0.5 % a second.
 RAMP = 1.4
 PROBE = 0.005
 SLOWEST = 0.1
