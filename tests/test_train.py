@@ -200,9 +200,12 @@ def test_where_every_epoch_is_worse_than_the_start_the_start_is_kept(
     tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
 ) -> None:
     folder = tiny_model("bert")
-    changes = {"head_start": "probe", "lr": 5.0, "best_by": "loss", "trainable_layers": 1, "label_smoothing": 0.1}
-    wild = params.model_copy(update=changes)
-    trained = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), wild, runtime())
+    # Each text of validation has both labels: the surer a model is of one, the worse.
+    other = {"bread": "rail", "rail": "bread"}
+    validation = FRAMES["validation"]
+    frames = {**FRAMES, "validation": pl.concat([validation, validation.with_columns(pl.col("label").replace(other))])}
+    surer = params.model_copy(update={"head_start": "probe", "lr": 0.05, "best_by": "loss", "trainable_layers": 1})
+    trained = train(frames, folder, workspace / "checkpoints", model_params(folder), surer, runtime())
     losses = pl.read_csv("metrics/train/plots/metrics/validation/loss.tsv", separator="\t")["loss"].to_list()
     assert trained.metrics["best_epoch"] == 0
     assert trained.metrics["validation"]["loss"] == round(losses[0], 4) < min(losses[1:])
