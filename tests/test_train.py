@@ -130,11 +130,12 @@ def without_dropout(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | off))
 
 
-def test_averaging_only_for_the_first_token_gives_what_the_whole_block_gives(
-    tiny_model: Callable[[str], Path],
+@pytest.mark.parametrize("pooling", ["own", "mean"])
+def test_the_last_block_only_for_the_first_token_gives_what_the_whole_block_gives(
+    pooling: str, tiny_model: Callable[[str], Path]
 ) -> None:
     folder = tiny_model("bert")
-    wanted = model_params(folder).model_copy(update={"pooling": "mean"})
+    wanted = model_params(folder).model_copy(update={"pooling": pooling})
     model = load_model(folder, wanted, class_label(FRAMES["train"], FRAMES["validation"]), 0.0).eval()
     ids = torch.tensor([[2, 7, 8, 9, 3], [2, 7, 3, 0, 0], [2, 3, 0, 0, 0]])
     for mask in (None, (ids > 0).long()):

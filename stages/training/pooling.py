@@ -72,30 +72,44 @@ def become_mean(model: PreTrainedModel) -> None:
 
 
 class _FirstToken(nn.Module):
-    """What the averaging block gives the first token, without its work for the others."""
+    """What a BERT block gives the first token, without its work for the others."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         self.block = block
+        self.averages = not any(weight.any() for weight in block.attention.self.query.parameters())
 
     def forward(self, hidden: Tensor, attention_mask: Tensor | None = None, *_: object, **__: object) -> Tensor:
         """Take states [batch, width, hidden_size]; return those of the first tokens [batch, 1, hidden_size]."""
-        if attention_mask is None:
-            mean = hidden.mean(dim=1, keepdim=True)
-        else:
-            # [batch, 1, queries, width]: true, or 0 in the additive form, where a token is real.
-            row = attention_mask[:, 0, :1]
-            real = (row if row.dtype == torch.bool else row == 0).to(hidden.dtype)
-            mean = real @ hidden / real.sum(dim=-1, keepdim=True)
-        attention = self.block.attention
-        return self.block.feed_forward_chunk(attention.output(attention.self.value(mean), hidden[:, :1]))
+        # [batch, 1, queries, width]: true, or 0 in the additive form, where a token is real.
+        row = None if attention_mask is None else attention_mask[:, :, :1]
+        first, attention = hidden[:, :1], self.block.attention
+        attended = self._mean(hidden, row) if self.averages else self._attend(first, hidden, row)
+        return self.block.feed_forward_chunk(attention.output(attended, first))
+
+    def _mean(self, hidden: Tensor, row: Tensor | None) -> Tensor:
+        value = self.block.attention.self.value
+        if row is None:
+            return value(hidden.mean(dim=1, keepdim=True))
+        real = (row[:, 0] if row.dtype == torch.bool else row[:, 0] == 0).to(hidden.dtype)
+        return value(real @ hidden / real.sum(dim=-1, keepdim=True))
+
+    def _attend(self, first: Tensor, hidden: Tensor, row: Tensor | None) -> Tensor:
+        own = self.block.attention.self
+        query, key, value = (
+            states.unflatten(-1, (own.num_attention_heads, -1)).transpose(1, 2)
+            for states in (own.query(first), own.key(hidden), own.value(hidden))
+        )
+        dropout = own.dropout.p if self.training else 0.0
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, row, dropout)
+        return attended.transpose(1, 2).flatten(2)
 
 
 @contextmanager
 def only_first_token(model: PreTrainedModel) -> Iterator[None]:
-    """Spare training the averaging block's work for tokens that nothing reads."""
+    """Spare training the work of BERT's last block for tokens that its head does not read."""
     layers = model.bert.encoder.layer if model.config.model_type == "bert" else []
-    if not len(layers) or layers[-1].attention.self.query.weight.any():  # a block that learned where to look
+    if not len(layers):
         yield
         return
     block, layers[-1] = layers[-1], _FirstToken(layers[-1])

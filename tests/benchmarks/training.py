@@ -196,7 +196,7 @@ def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: in
 
 
 def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
-    """Print for each seed the stage, the regressions and the published recipe on the final lines, then differences."""
+    """Print for each seed the stage, the regressions and the published recipe on the final lines, and the differences."""
     tables = []
     recipe = params.model_copy(
         update={
@@ -228,10 +228,10 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
         line += [f"macro F1 {name} {macro_f1(true, answers):.4f}" for name, answers in given.items()]
         print(f"seed {seed}: {'; '.join(line)}", flush=True)
         tables.append(final.select("document_id", "label", **{name: pl.Series(given[name]) for name in given}))
-    together = pl.concat(tables)
-    for name in together.columns[2:]:
-        if name != "stage":
-            print(f"stage - {name}: {difference(together, 'stage', name)}", flush=True)
+        together = pl.concat(tables)
+        for name in given:
+            if name != "stage":
+                print(f"seeds to {seed}: stage - {name}: {difference(together, 'stage', name)}", flush=True)
 
 
 def compare_whole(texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
