@@ -29,6 +29,11 @@ from tests.conftest import ROOT, edit_params, make_corpus, run_stage
 
 PROSE = "The ferry left the harbour at six and came back with the mail. "
 FAST = ExtractParams(engine="fast", max_tokens=5000, metadata_columns=[], timeout_s=60.0, memory_mb=4096)
+LAYOUT = FAST.model_copy(update={"engine": "layout"})
+
+
+def shorter(max_tokens: int) -> ExtractParams:
+    return FAST.model_copy(update={"max_tokens": max_tokens})
 
 
 def pdf(*pages: str, title: str | None = None, **save: Any) -> bytes:
@@ -55,7 +60,7 @@ AES: dict[str, Any] = {"encryption": pymupdf.PDF_ENCRYPT_AES_256, "owner_pw": "o
 
 
 def test_a_pdf_gives_markdown_text_pages_and_tokens() -> None:
-    result = read(pdf(PROSE * 3, "A second page."), ".pdf", "fast", 5000)
+    result = read(pdf(PROSE * 3, "A second page."), ".pdf", FAST)
     assert (result.status, result.error) == ("ok", None)
     assert (result.pages, result.pages_read) == (2, 2)
     assert " ".join(result.body.split()) == PROSE * 3 + "A second page."
@@ -64,7 +69,7 @@ def test_a_pdf_gives_markdown_text_pages_and_tokens() -> None:
 
 
 def test_the_layout_engine_reads_the_same_words() -> None:
-    assert " ".join(read(pdf(PROSE * 3), ".pdf", "layout", 5000).body.split()) == (PROSE * 3).strip()
+    assert " ".join(read(pdf(PROSE * 3), ".pdf", LAYOUT).body.split()) == (PROSE * 3).strip()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_the_layout_engine_reads_the_same_words() -> None:
     ids=["zero bytes", "not a PDF", "truncated", "0 pages", "3 of 0 pages", "password", "scan", "numbers", "owner"],
 )
 def test_a_pdf_that_cannot_be_used_says_why(content: bytes, status: str, error: str | None) -> None:
-    result = read(content, ".pdf", "fast", 5000)
+    result = read(content, ".pdf", FAST)
     assert result.status == status
     assert result.error is None if error is None else error in str(result.error)
 
@@ -92,7 +97,7 @@ def test_a_broken_page_makes_the_document_damaged_and_names_the_page() -> None:
     document = pymupdf.open(stream=pdf(PROSE, PROSE))
     tree = int(document.xref_get_key(document.pdf_catalog(), "Pages")[1].split()[0])
     document.xref_set_key(tree, "Kids", f"[{tree} 0 R]")
-    result = read(document.tobytes(), ".pdf", "fast", 5000)
+    result = read(document.tobytes(), ".pdf", FAST)
     assert (result.status, result.pages) == ("damaged", 2)
     assert str(result.error).startswith("page 1: ")
 
@@ -104,7 +109,7 @@ def test_no_damage_to_a_pdf_raises(changes: list[tuple[float, bytes]], keep: flo
     for place, patch in changes:
         start = int(place * len(content))
         content[start : start + len(patch)] = patch
-    assert read(bytes(content[: int(keep * len(content))]), ".pdf", "fast", 50).status in STATUSES
+    assert read(bytes(content[: int(keep * len(content))]), ".pdf", shorter(50)).status in STATUSES
 
 
 WHOLE = pdf(PROSE, PROSE)
@@ -122,28 +127,28 @@ WHOLE = pdf(PROSE, PROSE)
 )
 @pytest.mark.parametrize("ending", [".md", ".txt"])
 def test_text_files_are_read_in_any_unicode_form(content: bytes, body: str, ending: str) -> None:
-    result = read(content, ending, "fast", 5000)
+    result = read(content, ending, FAST)
     assert (result.status, result.pages, result.pages_read, result.body) == ("ok", 1, 1, body)
 
 
 @pytest.mark.parametrize("content", ["ein Fluß".encode("latin-1"), "ein Fluß".encode("utf-16")[:-1]])
 def test_text_in_another_encoding_is_damaged_with_a_hint(content: bytes) -> None:
-    result = read(content, ".txt", "fast", 5000)
+    result = read(content, ".txt", FAST)
     assert result.status == "damaged"
     assert "convert it with iconv" in str(result.error)
 
 
 @pytest.mark.parametrize("content", [b" \n\t\n", b"\xef\xbb\xbf", b"![](a.png)"])
 def test_a_text_file_without_words_is_empty(content: bytes) -> None:
-    assert read(content, ".md", "fast", 5000).status == "empty"
+    assert read(content, ".md", FAST).status == "empty"
 
 
 def test_reading_stops_at_the_page_that_fills_max_tokens() -> None:
-    whole = read(pdf(*[PROSE * 5] * 6), ".pdf", "fast", 5000)
-    result = read(pdf(*[PROSE * 5] * 6), ".pdf", "fast", 100)
+    whole = read(pdf(*[PROSE * 5] * 6), ".pdf", FAST)
+    result = read(pdf(*[PROSE * 5] * 6), ".pdf", shorter(100))
     assert (result.pages, result.pages_read, result.tokens) == (6, 2, 100)
     assert whole.body.startswith(result.body)
-    assert (whole.pages_read, read(pdf(PROSE, PROSE), ".pdf", "fast", 1).pages_read) == (6, 1)
+    assert (whole.pages_read, read(pdf(PROSE, PROSE), ".pdf", shorter(1)).pages_read) == (6, 1)
 
 
 # --- tokens
@@ -200,7 +205,7 @@ def test_the_title_is_the_files_own_or_a_heading_or_the_first_line(own: str, mar
 
 
 def test_a_pdfs_own_title_is_found() -> None:
-    assert read(pdf(PROSE, title="On Ferries"), ".pdf", "fast", 5000).title == "On Ferries"
+    assert read(pdf(PROSE, title="On Ferries"), ".pdf", FAST).title == "On Ferries"
 
 
 def test_the_text_is_title_filled_metadata_and_body_with_the_title_once() -> None:
@@ -228,7 +233,7 @@ def table(folder: Path, bodies: dict[str, Any], *metadata: str, columns: list[st
     for name, content in bodies.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     sources = list_documents(folder).sources
-    results = [read(source.file.read_bytes(), source.file.suffix, "fast", 5000) for source in sources]
+    results = [read(source.file.read_bytes(), source.file.suffix, FAST) for source in sources]
     header, *rows = [line.split(",") for line in metadata or ("document_id",)]
     known = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String()), orient="row")
     return tabulate(sources, results, known, columns or [])
@@ -299,15 +304,14 @@ def test_a_second_run_is_answered_from_the_store(workspace: Path) -> None:
     """The entry is replaced by another document's: only a reader that asks the store can give that back."""
     (workspace / "a.md").write_text("some words", encoding="utf-8")
     [first] = read_all([workspace / "a.md"], FAST, 1)
-    assert first == read(b"some words", ".md", "fast", 5000)
+    assert first == read(b"some words", ".md", FAST)
     [entry] = stored(workspace)
     (workspace / "b.txt").write_text("quite another text", encoding="utf-8")
     [other] = read_all([workspace / "b.txt"], FAST, 1)
     entry.write_bytes(next(path for path in stored(workspace) if path != entry).read_bytes())
     (workspace / "renamed.md").write_text("some words", encoding="utf-8")
-    shorter = FAST.model_copy(update={"max_tokens": 1})
     assert list(read_all([workspace / "renamed.md"], FAST, 1)) == [other]
-    assert [result.body for result in read_all([workspace / "renamed.md"], shorter, 1)] == ["some"]
+    assert [result.body for result in read_all([workspace / "renamed.md"], shorter(1), 1)] == ["some"]
 
 
 def test_a_document_that_hangs_or_kills_its_worker_costs_itself_alone(workspace: Path) -> None:

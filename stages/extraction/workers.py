@@ -10,7 +10,8 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from stages.extraction.params import ExtractParams
-from stages.extraction.reading import Extracted, read_stored
+from stages.extraction.reading import Extracted
+from stages.extraction.stored import read_stored
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its parent dies
 
@@ -28,10 +29,7 @@ def read_all(files: list[Path], params: ExtractParams, workers: int) -> Iterator
     count = min(workers, len(files))
     with ProcessPool(count, initializer=_start_worker, initargs=[params.memory_mb], context=context) as pool:
         try:
-            futures = [
-                pool.schedule(read_stored, args=[file, params.engine, params.max_tokens], timeout=params.timeout_s)
-                for file in files
-            ]
+            futures = [pool.schedule(read_stored, args=[file, params], timeout=params.timeout_s) for file in files]
             for future in futures:
                 try:
                     yield future.result()

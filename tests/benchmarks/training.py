@@ -196,7 +196,7 @@ def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: in
 
 
 def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
-    """Print for each seed the stage, the regressions and the published recipe on the final lines, and the differences."""
+    """Print each seed's stage, regressions and published recipe on the final lines, and the differences so far."""
     tables = []
     recipe = params.model_copy(
         update={
