@@ -2,18 +2,17 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice, pairwise
 from pathlib import Path
 
 import polars as pl
 
 from stages.corpus.csvs import read_csv, some
-from stages.corpus.documents import Folder, Source, list_documents, why_unreadable
-from stages.corpus.duplicates import first_of_each
-from stages.corpus.tables import DOCUMENTS, write_table
+from stages.corpus.documents import Folder, Source, list_documents
+from stages.corpus.tables import COLUMNS, DOCUMENTS, SLICE, table_in_parts
 from stages.extraction.params import ExtractParams
-from stages.extraction.reading import Extracted
+from stages.extraction.stored import Read
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
 from stages.files import Metrics, write_csv, write_json
@@ -22,6 +21,7 @@ from stages.runtime.command import run
 from stages.runtime.errors import UserError
 from stages.runtime.progress import progress
 from stages.runtime.settings import read_runtime
+from stages.store.last_output import last_output
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +29,27 @@ STATUSES = ("ok", "empty", "garbage", "encrypted", "damaged", "timeout", "crashe
 LENGTHS = (0, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
 
-def read_sources(sources: list[Source], params: ExtractParams, workers: int) -> list[Extracted]:
-    """Read each source, in worker processes; one that cannot even be opened is `damaged`."""
-    faults = {source: why_unreadable(source.file) for source in sources}
-    readable = [source.file for source in sources if faults[source] is None]
-    results = read_all(readable, params, workers)
-    return [
-        Extracted("damaged", fault) if fault is not None else next(results)
-        for fault in progress(faults.values(), total=len(sources), what="extract")
-    ]
+def extract(
+    sources: list[Source],
+    metadata: pl.DataFrame,
+    params: ExtractParams,
+    workers: int,
+    last: Callable[[], Path | None] = lambda: None,
+) -> Iterator[pl.DataFrame]:
+    """Read documents in worker processes and yield the documents table in parts.
+
+    Args:
+        sources: sorted by id.
+        metadata: `document_id` and any columns; a filled `title` wins over the one found in the file.
+        last: gives the documents table of the last run, which spares reading what an empty store lacks.
+
+    Raises:
+        UserError: if metadata lacks a column that becomes part of the text.
+    """
+    check_columns(metadata, params.metadata_columns)
+    read = read_all([source.file for source in sources], params, workers, last)
+    shown = progress(zip(sources, read, strict=True), total=len(sources), what="extract")
+    return tabulate(shown, metadata, params.metadata_columns)
 
 
 def check_columns(metadata: pl.DataFrame, columns: list[str]) -> None:
@@ -47,62 +59,61 @@ def check_columns(metadata: pl.DataFrame, columns: list[str]) -> None:
 
 
 def tabulate(
-    sources: list[Source], results: list[Extracted], metadata: pl.DataFrame, columns: list[str]
-) -> pl.DataFrame:
-    """Put what was read into the documents table, metadata joined, duplicates marked.
+    documents: Iterable[tuple[Source, Read]], metadata: pl.DataFrame, columns: list[str]
+) -> Iterator[pl.DataFrame]:
+    """Yield the documents table in parts, metadata joined, duplicates marked.
+
+    Of documents with the same text the first is `ok`, the others name it.
 
     Args:
+        documents: sorted by id.
         metadata: `document_id` and any columns; a filled `title` wins over the one found in the file.
         columns: the columns of `metadata` that become part of the text.
-
-    Raises:
-        UserError: if a column is not in `metadata`.
     """
-    check_columns(metadata, columns)
     known = {row["document_id"]: row for row in metadata.iter_rows(named=True)}
-    rows = []
-    for source, result in zip(sources, results, strict=True):
-        row = known.get(source.document_id, {})
-        title = row.get("title") or result.title
-        chosen = {column: row.get(column) or "" for column in columns}
-        rows.append(
-            {
-                "document_id": source.document_id,
-                "path": source.path,
-                "sha256": _sha256(source.file),
-                "title": title,
-                "pages": result.pages,
-                "pages_read": result.pages_read,
-                "tokens": result.tokens,
-                "markdown": result.markdown,
-                "text": compose(title, chosen, result.body) if result.status == "ok" else "",
-                "status": result.status,
-                "error": result.error,
-                "duplicate_of": None,
-            }
+    first: dict[bytes, str] = {}
+    rest = iter(documents)
+    while part := list(islice(rest, SLICE)):
+        yield pl.DataFrame(
+            [_row(source, read, known.get(source.document_id, {}), columns, first) for source, read in part],
+            schema=COLUMNS[DOCUMENTS.name],
         )
-    _mark_duplicates(rows, results)
-    return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def _mark_duplicates(rows: list[dict[str, object]], results: list[Extracted]) -> None:
-    good = [(row, result) for row, result in zip(rows, results, strict=True) if result.status == "ok"]
-    keys = [[str(row["sha256"]), " ".join(result.body.split())] for row, result in good]
-    first = first_of_each(keys, [str(row["document_id"]) for row, _ in good])
-    for row, _ in good:
-        original = first[str(row["document_id"])]
-        if original != row["document_id"]:
-            row |= {"status": "duplicate", "duplicate_of": original, "error": f"the same bytes or text as {original}"}
+def _row(
+    source: Source, read: Read, metadata: Mapping[str, str], columns: list[str], first: dict[bytes, str]
+) -> dict[str, object]:
+    """Return a document's row of the table.
 
-
-def _sha256(file: Path) -> str:
-    if why_unreadable(file) is not None:
-        return ""
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError:
-        return ""
+    Args:
+        first: the first document of each text so far, by the text's hash; this one is added.
+    """
+    found = read.found
+    row = {
+        "document_id": source.document_id,
+        "path": source.path,
+        "sha256": read.sha256,
+        "title": metadata.get("title") or found.title,
+        "pages": found.pages,
+        "pages_read": found.pages_read,
+        "tokens": found.tokens,
+        "markdown": found.markdown,
+        "text": "",
+        "status": found.status,
+        "error": found.error,
+        "duplicate_of": None,
+        "title_in_file": found.title,
+        "language": found.language,
+        "key": read.key,
+    }
+    if found.status != "ok":
+        return row
+    text = hashlib.sha256(" ".join(found.body.split()).encode("utf-8", "surrogatepass")).digest()
+    original = first.setdefault(text, source.document_id)
+    if original != source.document_id:
+        return row | {"status": "duplicate", "duplicate_of": original, "error": f"the same text as {original}"}
+    chosen = {column: metadata.get(column) or "" for column in columns}
+    return row | {"text": compose(str(row["title"]), chosen, found.body)}
 
 
 def measure(documents: pl.DataFrame, folder: Folder) -> Metrics:
@@ -133,13 +144,27 @@ def main() -> None:
     """Extract the corpus of params.yaml into data/extracted/ and metrics/extract*."""
     params, corpus = read_section("extract", ExtractParams), read_corpus()
     metadata = read_csv(corpus, "metadata.csv")
-    check_columns(metadata, params.metadata_columns)
     folder = list_documents(corpus / "documents")
-    results = read_sources(folder.sources, params, read_runtime().worker_count())
-    documents = tabulate(folder.sources, results, metadata, params.metadata_columns)
+    workers, facts = read_runtime().worker_count(), []
+    with table_in_parts(DOCUMENTS) as write:
+        for part in extract(folder.sources, metadata, params, workers, lambda: last_output(DOCUMENTS)):
+            write(part)
+            facts.append(part.drop("markdown", "text"))
+        documents = pl.concat(facts)
+        report(documents, folder, corpus, metadata)
+        if "ok" not in set(documents["status"]):
+            raise UserError(f"{corpus / 'documents'}: none of the {len(documents)} documents could be read (see above)")
 
-    unknown = sorted(set(metadata["document_id"]) - set(documents["document_id"]))
-    if unknown:
+    metrics = measure(documents, folder)
+    write_json(Path("metrics/extract.json"), metrics)
+    write_csv(Path("metrics/extract/lengths.csv"), count_lengths(documents.filter(pl.col("status") == "ok")["tokens"]))
+    write_csv(Path("metrics/extract/status.csv"), documents.group_by("status").len("documents").sort("status"))
+    log.info("extract: %s", ", ".join(f"{count} {status}" for status, count in metrics["status"].items() if count))
+
+
+def report(documents: pl.DataFrame, folder: Folder, corpus: Path, metadata: pl.DataFrame) -> None:
+    """Say which documents cannot be used, and which files and rows of metadata.csv belong to none."""
+    if unknown := sorted(set(metadata["document_id"]) - set(documents["document_id"])):
         log.warning("%s: no such document: %s", corpus / "metadata.csv", some(unknown))
     if folder.others:
         log.warning("%s: left out files of other kinds: %s", corpus / "documents", some(sorted(folder.others)))
@@ -148,15 +173,6 @@ def main() -> None:
             log.warning("%s: %r: %s", status, name, error)
     if {"timeout", "crashed"} & set(documents["status"]):
         log.warning("a time-out or crash can be the machine's: `dvc repro -sf extract` tries those again")
-    if "ok" not in set(documents["status"]):
-        raise UserError(f"{corpus / 'documents'}: none of the {len(documents)} documents could be read (see above)")
-
-    metrics = measure(documents, folder)
-    write_table(documents, DOCUMENTS)
-    write_json(Path("metrics/extract.json"), metrics)
-    write_csv(Path("metrics/extract/lengths.csv"), count_lengths(documents.filter(pl.col("status") == "ok")["tokens"]))
-    write_csv(Path("metrics/extract/status.csv"), documents.group_by("status").len("documents").sort("status"))
-    log.info("extract: %s", ", ".join(f"{count} {status}" for status, count in metrics["status"].items() if count))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from stages.corpus.csvs import some
-from stages.corpus.documents import Source, list_documents, printable, why_unreadable
+from stages.corpus.documents import Source, list_documents, printable
 from stages.corpus.tables import DOCUMENTS, read_table
 from stages.evaluation.params import EvaluateParams
 from stages.extraction.params import ExtractParams
@@ -49,17 +49,14 @@ def find_sources(paths: list[Path]) -> list[Source]:
 
 def read_texts(sources: list[Source], params: ExtractParams, workers: int) -> tuple[pl.DataFrame, int]:
     """Read `sources`; return `document_id`, `text` of those that can be used and the number of the others."""
-    faults = {source: why_unreadable(source.file) for source in sources}
-    results = read_all([source.file for source in sources if faults[source] is None], params, workers)
     rows, failed = [], 0
-    for source, fault in faults.items():
-        result = None if fault else next(results)
-        if result and result.status == "ok":
-            rows.append({"document_id": source.document_id, "text": compose(result.title, {}, result.body)})
+    for source, read in zip(sources, read_all([source.file for source in sources], params, workers), strict=True):
+        found = read.found
+        if found.status == "ok":
+            rows.append({"document_id": source.document_id, "text": compose(found.title, {}, found.body)})
         else:
             failed += 1
-            reason = f"{result.status}: {result.error}" if result else fault
-            log.error("error: %s: %s", printable(str(source.file)), reason)
+            log.error("error: %s: %s: %s", printable(str(source.file)), found.status, found.error)
     return pl.DataFrame(rows, schema={"document_id": pl.String, "text": pl.String}), failed
 
 

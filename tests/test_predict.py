@@ -67,8 +67,8 @@ def test_a_file_that_cannot_be_read_is_named_and_the_others_answered(trained: Pa
     assert done.returncode == 1
     assert [row["document_id"] for row in csv.DictReader(io.StringIO(done.stdout))] == ["dough"]
     assert "broken.pdf: damaged" in done.stderr
-    assert "nowhere.pdf: no such file" in done.stderr
-    assert "letter.docx: its name does not end in .pdf, .md, .txt" in done.stderr
+    assert "nowhere.pdf: damaged: no such file" in done.stderr
+    assert "letter.docx: damaged: its name does not end in .pdf, .md, .txt" in done.stderr
     assert "3 of 4 documents could not be read" in done.stderr
     assert "Traceback" not in done.stderr
 

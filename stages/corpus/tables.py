@@ -1,11 +1,13 @@
 """The parquet tables that stages hand to each other: their columns, checked on reading and writing."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
-from stages.files import write_parquet
+from stages.files import clear_temporary, replacing, write_parquet
 from stages.runtime.errors import UserError
 
 DOCUMENTS = Path("data/extracted/documents.parquet")
@@ -16,7 +18,7 @@ CLASSES = Path("data/merged/classes.parquet")
 SPLIT = Path("data/split")
 OUT_OF_FOLD = Path("data/folds/out_of_fold.parquet")
 
-# Rows that are read at a time where texts are not all kept in memory.
+# Rows that are read or written at a time where texts are not all kept in memory.
 SLICE = 256
 
 text, number, real = pl.String(), pl.Int64(), pl.Float64()
@@ -37,6 +39,9 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
         "status": text,
         "error": text,
         "duplicate_of": text,
+        "title_in_file": text,  # before metadata.csv
+        "language": text,
+        "key": text,  # of the store; null where the result is not kept
     },
     "annotations.parquet": {
         "document_id": text,
@@ -103,8 +108,27 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         polars.exceptions.PolarsError: if a column is missing or does not fit its type (a bug).
         OSError: if the disk is full; nothing is left behind.
     """
-    columns = COLUMNS[path.name]
-    ordered = frame.select(pl.col(name).cast(kind) for name, kind in columns.items()).sort(
-        next(iter(columns)), maintain_order=True
-    )
+    ordered = _typed(frame, path).sort(next(iter(COLUMNS[path.name])), maintain_order=True)
     write_parquet(path, ordered)
+
+
+@contextmanager
+def table_in_parts(path: Path) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Yield what writes a part of a table, sorted by its first column, behind those before it, as a row group.
+
+    The table is there when all is written, whole; after an error it is what it was before.
+
+    Raises:
+        polars.exceptions.PolarsError, OSError: as `write_table`.
+    """
+    clear_temporary(path.parent)
+    schema = pl.DataFrame(schema=COLUMNS[path.name]).to_arrow().schema
+    with (
+        replacing(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", write_statistics=False) as writer,
+    ):
+        yield lambda part: writer.write_table(_typed(part, path).to_arrow())
+
+
+def _typed(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
+    return frame.select(pl.col(name).cast(kind) for name, kind in COLUMNS[path.name].items())

@@ -20,6 +20,7 @@ class Extracted:
     tokens: int = 0
     markdown: str = ""
     body: str = ""
+    language: str | None = None
 
 
 def read(content: bytes, ending: str, params: ExtractParams) -> Extracted:
@@ -75,3 +76,7 @@ def _read_pdf(content: bytes, params: ExtractParams) -> Extracted:
         title = find_title((document.metadata or {}).get("title") or "", markdown)
         status, error = judge(body)
         return Extracted(status, error, title, pages, len(parts), tokens, markdown, body)
+
+
+def to_body(markdown: str, params: ExtractParams) -> tuple[str, int]:
+    return cut(plain(markdown), params.max_tokens)

@@ -2,20 +2,36 @@
 
 import hashlib
 import json
-from dataclasses import asdict
-from functools import lru_cache
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 
+import polars as pl
+
+from stages.corpus.tables import SLICE
 from stages.extraction.params import ExtractParams
-from stages.extraction.reading import Extracted, read
+from stages.extraction.reading import Extracted, read, to_body
 from stages.store import Store
+
+log = logging.getLogger(__name__)
 
 # They do not change what a document that was read holds.
 LIMITS = {"timeout_s", "memory_mb", "metadata_columns"}
 # Part of the key, so that a change to how documents are read is never answered from before it.
 CODE = Path(__file__).parent
 NOT_READING = ("params.py", "stored.py", "workers.py")
+
+
+@dataclass(frozen=True)
+class Read:
+    """A file's bytes and what was read from them; `key` is None where that is not kept, `sha256` "" without bytes."""
+
+    sha256: str
+    key: str | None
+    found: Extracted
 
 
 def key_of(sha256: str, ending: str, params: ExtractParams) -> str:
@@ -29,22 +45,88 @@ def key_of(sha256: str, ending: str, params: ExtractParams) -> str:
     return Store.key(sha256=sha256, ending=ending, pymupdf=version("pymupdf"), code=_code_hash(), **settings)
 
 
-def read_stored(file: Path, params: ExtractParams) -> Extracted:
+@cache
+def _code_hash() -> str:
+    files = sorted(file for file in CODE.glob("*.py") if file.name not in NOT_READING)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def unreadable(fault: str) -> Read:
+    """Return what becomes of a file that gives no bytes."""
+    return Read("", None, Extracted("damaged", fault))
+
+
+def read_stored(file: Path, params: ExtractParams) -> Read:
     """Return what `read` gives, from the store if the same bytes were read the same way before."""
     try:
         content = file.read_bytes()
     except OSError as fault:
-        return Extracted("damaged", f"cannot be read: {fault.strerror}")
-    ending = file.suffix.lower()
-    store, key = Store("extract"), key_of(hashlib.sha256(content).hexdigest(), ending, params)
-    if (stored := store.get(key)) is not None:
-        return Extracted(**json.loads(stored))
-    result = read(content, ending, params)
-    store.put(key, json.dumps(asdict(result)).encode())
-    return result
+        return unreadable(f"cannot be read: {fault.strerror}")
+    ending, sha256 = file.suffix.lower(), hashlib.sha256(content).hexdigest()
+    results, key = Results(params), key_of(sha256, ending, params)
+    found = results.get(key)
+    if found is None:
+        found = read(content, ending, params)
+        results.put(key, found)
+    return Read(sha256, key, found)
 
 
-@lru_cache(maxsize=1)
-def _code_hash() -> str:
-    files = sorted(file for file in CODE.glob("*.py") if file.name not in NOT_READING)
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+class Results:
+    """What was read before: in the store, or else in the last output.
+
+    Args:
+        last: gives a documents table that an empty store is filled from, or None; asked when a key is missing.
+    """
+
+    def __init__(self, params: ExtractParams, last: Callable[[], Path | None] = lambda: None) -> None:
+        self.store = Store("extract")
+        self.params = params
+        self.last = last
+
+    def get(self, key: str) -> Extracted | None:
+        """Return what is kept under `key`, None if nothing is."""
+        stored = self.store.get(key)
+        if stored is None and key in self._in_last:
+            self._fill()
+            stored = self.store.get(key)
+        return None if stored is None else Extracted(**json.loads(stored))
+
+    def put(self, key: str, found: Extracted) -> None:
+        """Keep `found` under `key`."""
+        self.store.put(key, json.dumps(asdict(found)).encode())
+
+    @cached_property
+    def _in_last(self) -> set[str]:
+        last = self.last()
+        # A table from before there was this column answers nothing.
+        if last is None or "key" not in pl.read_parquet_schema(last):
+            return set()
+        return set(pl.scan_parquet(last).select("key").drop_nulls().collect()["key"])
+
+    def _fill(self) -> None:
+        """Put all of the last output into the store: of one engine, params and code, one key fits or none does."""
+        last, self._in_last = self.last(), set()
+        if last is None:
+            return
+        table = pl.scan_parquet(last).filter(pl.col("key").is_not_null())
+        log.info("extract: the store is filled from the last output")
+        for start in range(0, table.select(pl.len()).collect().item(), SLICE):
+            for row in table.slice(start, SLICE).collect().iter_rows(named=True):
+                if self.store.get(row["key"]) is None:
+                    self.put(row["key"], from_row(row, self.params))
+
+
+def from_row(row: dict, params: ExtractParams) -> Extracted:
+    """Return what was read from a document, given its row of the documents table."""
+    good = row["status"] in ("ok", "duplicate")
+    return Extracted(
+        status="ok" if good else row["status"],
+        error=None if good else row["error"],
+        title=row["title_in_file"],
+        pages=row["pages"],
+        pages_read=row["pages_read"],
+        tokens=row["tokens"],
+        markdown=row["markdown"],
+        body=to_body(row["markdown"], params)[0],
+        language=row["language"],
+    )

@@ -4,33 +4,58 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import psutil
 
 Metrics = dict[str, Any]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, making its folder, through a temporary file that never stays.
+TEMPORARY = ".tmp-"
+
+
+def clear_temporary(folder: Path) -> None:
+    """Delete temporary files that a killed process has left in `folder`."""
+    for file in folder.glob(f"{TEMPORARY}*"):
+        process = file.name.removeprefix(TEMPORARY).partition("-")[0]
+        if not (process.isdecimal() and psutil.pid_exists(int(process))):
+            file.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path` that takes its place in the end, and after an error never stays.
 
     Raises:
         OSError: if the disk is full, naming `path`, which is then what it was before.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{TEMPORARY}{os.getpid()}-")
+    os.close(handle)
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        yield temporary
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException as fault:
-        Path(temporary).unlink()
+        temporary.unlink()
         if isinstance(fault, OSError):
             fault.filename = str(path)
         raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, making its folder.
+
+    Raises:
+        OSError: as `replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

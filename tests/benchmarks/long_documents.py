@@ -20,7 +20,7 @@ from transformers import AutoTokenizer
 
 from stages.backbone.bundled import bundled_folder
 from stages.corpus.documents import list_documents
-from stages.extract import read_sources
+from stages.extraction.workers import read_all
 from stages.params import load
 from stages.runtime.checker import Experiment, check
 from stages.windows import cut
@@ -33,8 +33,8 @@ WAYS = ("truncate", "head_tail", "windows")
 def neutral_sentences(params: Experiment) -> list[str]:
     """Return the sentences of the sample corpus."""
     sources = list_documents(Path("data/sample/documents")).sources
-    results = read_sources(sources, params.extract, params.runtime.worker_count())
-    return [sentence for result in results for sentence in re.findall(r"[A-Z][^.\n]{30,300}\.", result.body)]
+    read = read_all([source.file for source in sources], params.extract, params.runtime.worker_count())
+    return [sentence for each in read for sentence in re.findall(r"[A-Z][^.\n]{30,300}\.", each.found.body)]
 
 
 def bury(texts: pl.DataFrame, sentences: list[str], seed: int) -> pl.DataFrame:

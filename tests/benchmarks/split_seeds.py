@@ -21,7 +21,7 @@ from stages.corpus.documents import list_documents
 from stages.corpus.duplicates import groups_of
 from stages.evaluation.baselines import tfidf
 from stages.evaluation.scores import scores
-from stages.extract import read_sources, tabulate
+from stages.extract import extract
 from stages.merge_classes import merge_classes
 from stages.params import load
 from stages.runtime.checker import Experiment, check
@@ -33,8 +33,8 @@ from tests.benchmarks.training import fine_tune
 def prepare(corpus: Path, params: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Run extract, annotate (from labels.csv) and merge_classes in memory; return documents and labels."""
     sources = list_documents(corpus / "documents").sources
-    results = read_sources(sources, params.extract, params.runtime.worker_count())
-    documents = tabulate(sources, results, read_csv(corpus, "metadata.csv"), params.extract.metadata_columns)
+    metadata = read_csv(corpus, "metadata.csv")
+    documents = pl.concat(extract(sources, metadata, params.extract, params.runtime.worker_count()))
     by_file = params.annotate.model_copy(update={"provider": "file"})
     categories, labels, examples = (read_csv(corpus, f"{name}.csv") for name in ("categories", "labels", "examples"))
     annotations = annotate(documents.lazy(), categories, labels, examples, by_file, params.runtime).annotations

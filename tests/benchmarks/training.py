@@ -51,6 +51,7 @@ RECIPE = {
     "head_start": "random",
     "warmup": 0.0,
     "weight_decay": 0.0,
+    "label_smoothing": 0.1,
     "best_by": "weighted_f1",
 }
 Frames = dict[str, pl.DataFrame]
