@@ -1,12 +1,11 @@
 """Reading documents: PDFs, Markdown and text, one by one, in worker processes, as a stage."""
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,13 @@ from hypothesis import strategies as st
 from stages.corpus.documents import list_documents
 from stages.corpus.tables import DOCUMENTS, read_table
 from stages.extract import STATUSES, check_columns, count_lengths, extract, measure, tabulate
-from stages.extraction.params import ExtractParams
-from stages.extraction.reading import Extracted, read
+from stages.extraction.reading import read
 from stages.extraction.stored import read_stored
 from stages.extraction.text import compose, find_title, plain
 from stages.extraction.tokens import CHUNK_CHARACTERS, cut
-from stages.extraction.workers import read_all
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, edit_params, make_corpus, run_stage
-
-PROSE = "The ferry left the harbour at six and came back with the mail. "
-FAST = ExtractParams(engine="fast", max_tokens=5000, metadata_columns=[], timeout_s=60.0, memory_mb=4096)
-LAYOUT = FAST.model_copy(update={"engine": "layout"})
-
-
-def shorter(max_tokens: int) -> ExtractParams:
-    return FAST.model_copy(update={"max_tokens": max_tokens})
-
-
-def pdf(*pages: str, title: str | None = None, **save: Any) -> bytes:
-    """Make a PDF of text pages; `save` goes to PyMuPDF's `tobytes`."""
-    document = pymupdf.open()
-    for text in pages:
-        document.new_page().insert_textbox((50, 50, 550, 800), text, fontsize=11)
-    if title:
-        document.set_metadata({"title": title})
-    return bytes(document.tobytes(**save))
+from tests.small_pdfs import FAST, LAYOUT, PROSE, pdf, shorter, slow_pdf, stored
 
 
 def pdf_without_pages(count: int = 0) -> bytes:
@@ -293,76 +273,6 @@ def test_a_length_at_a_boundary_counts_upwards() -> None:
         "100 to 250": 1,
         "10,000 and more": 1,
     }
-
-
-# --- worker processes and the store
-
-
-def stored(workspace: Path) -> list[Path]:
-    return sorted(path for path in workspace.rglob(".cache/extract/*/*") if path.is_file())
-
-
-def read_files(files: list[Path], params: ExtractParams, workers: int) -> Iterator[Extracted]:
-    return (each.found for each in read_all(files, params, workers))
-
-
-def slow_pdf(repeated: int) -> bytes:
-    """Return a PDF that takes half a minute, and other bytes for each number."""
-    document = pymupdf.open(stream=pdf(*[PROSE * repeated] * 20))
-    for _ in range(5):
-        document.insert_pdf(pymupdf.open(stream=document.tobytes()))
-    return bytes(document.tobytes())
-
-
-def test_a_second_run_is_answered_from_the_store(workspace: Path) -> None:
-    """The entry is replaced by another document's: only a reader that asks the store can give that back."""
-    (workspace / "a.md").write_text("some words", encoding="utf-8")
-    [first] = read_files([workspace / "a.md"], FAST, 1)
-    assert first == read(b"some words", ".md", FAST)
-    [entry] = stored(workspace)
-    (workspace / "b.txt").write_text("quite another text", encoding="utf-8")
-    [other] = read_files([workspace / "b.txt"], FAST, 1)
-    entry.write_bytes(next(path for path in stored(workspace) if path != entry).read_bytes())
-    (workspace / "renamed.md").write_text("some words", encoding="utf-8")
-    assert list(read_files([workspace / "renamed.md"], FAST, 1)) == [other]
-    assert [result.body for result in read_files([workspace / "renamed.md"], shorter(1), 1)] == ["some"]
-
-
-def test_a_document_that_hangs_or_kills_its_worker_costs_itself_alone(workspace: Path) -> None:
-    contents = {"a.md": b"a", "killed.pdf": slow_pdf(19), "slow.pdf": slow_pdf(20), "z.md": b"z"}
-    files = [workspace / name for name in contents]
-    for file in files:
-        file.write_bytes(contents[file.name])
-    hurried = FAST.model_copy(update={"timeout_s": 5.0, "max_tokens": 10_000_000})
-    results = read_files(files, hurried, 1)
-    assert next(results).status == "ok"
-    time.sleep(0.5)
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    killed, slow, last = results
-    assert (killed.status, slow.status, last.status) == ("crashed", "timeout", "ok")
-    assert "the worker process died" in str(killed.error)
-    assert slow.error == "took longer than extract.timeout_s (5 s)"
-    assert len(stored(workspace)) == 2
-
-
-def test_a_timed_out_document_is_tried_again(workspace: Path) -> None:
-    (workspace / "a.pdf").write_bytes(pdf(PROSE))
-    hurried = FAST.model_copy(update={"timeout_s": 0.001})
-    assert [result.status for result in read_files([workspace / "a.pdf"], hurried, 1)] == ["timeout"]
-    assert [result.status for result in read_files([workspace / "a.pdf"], FAST, 1)] == ["ok"]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
-def test_a_document_that_needs_too_much_memory_costs_itself_alone(workspace: Path) -> None:
-    with (workspace / "a.txt").open("wb") as file:
-        file.truncate(1 << 30)
-    (workspace / "b.txt").write_text("words", encoding="utf-8")
-    limited = FAST.model_copy(update={"memory_mb": 512})
-    big, small = read_files([workspace / "a.txt", workspace / "b.txt"], limited, 1)
-    assert (big.status, big.error) == ("crashed", "needs more than extract.memory_mb (512 MB)")
-    assert small.status == "ok"
-    assert len(stored(workspace)) == 1
 
 
 def test_what_cannot_be_opened_is_damaged_and_hangs_nothing(workspace: Path) -> None:
