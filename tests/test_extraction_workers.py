@@ -152,25 +152,27 @@ def test_an_empty_store_is_filled_from_the_last_output_and_only_what_is_new_is_r
     for name, content in contents.items():
         (documents / name).write_bytes(content)
     titles = pl.DataFrame({"document_id": ["a"], "title": ["Of the library"]})
-    tables = []
-    for name in ("first", "second"):
-        with table_in_parts(Path(name) / DOCUMENTS.name) as write:
-            last = Path("first") / DOCUMENTS.name
-            for part in extract(
-                list_documents(documents).sources, titles, FAST, 1, lambda: last if last.exists() else None
-            ):
+    last = Path("first") / DOCUMENTS.name
+
+    def run(folder: str) -> pl.DataFrame:
+        table, sources = Path(folder) / DOCUMENTS.name, list_documents(documents).sources
+        with table_in_parts(table) as write:
+            for part in extract(sources, titles, FAST, 1, lambda: last if last.exists() else None):
                 write(part)
-        tables.append(read_table(Path(name) / DOCUMENTS.name))
-        (workspace / ".cache").rename(workspace / f"cache-of-{name}")
-        monkeypatch.setattr("stages.extraction.workers.read_in_worker", read_and_note)
+        (workspace / ".cache").rename(workspace / f"cache-of-{folder}")
+        return read_table(table)
+
+    first = run("first")
+    monkeypatch.setattr("stages.extraction.workers.read_in_worker", read_and_note)
+    second = run("second")
     assert notes() == []
-    assert tables[0].equals(tables[1])
-    assert tables[0]["status"].to_list() == ["ok", "ok", "duplicate", "damaged"]
+    assert second.equals(first)
+    assert first["status"].to_list() == ["ok", "ok", "duplicate", "damaged"]
 
     (documents / "e.md").write_text("quite new", encoding="utf-8")
     [table] = extract(list_documents(documents).sources, titles, FAST, 1, lambda: last)
     assert notes() == ["e.md"]
-    assert table[:4].equals(tables[0])
+    assert table[:4].equals(first)
     # Of other settings the last output says nothing.
     (workspace / ".cache").rename(workspace / "cache-of-third")
     [table] = extract(list_documents(documents).sources, titles, shorter(1), 1, lambda: last)
