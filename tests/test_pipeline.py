@@ -209,6 +209,18 @@ def test_a_change_reruns_exactly_its_stages(change: str, clone: Clone) -> None:
     assert clone.repro() == []
 
 
+@pytest.mark.xdist_group("changes")
+def test_after_a_pull_documents_that_were_read_before_come_from_the_last_output(clone: Clone) -> None:
+    """A colleague's store is empty; the last output is in DVC's cache and, as DVC removes it, no longer here."""
+    store = clone.folder / ".cache/extract"
+    known = sum(file.is_file() for file in store.rglob("*"))
+    shutil.rmtree(store)
+    add_pdf("new")(clone.folder)
+    said = clone.run("bash", "-c", "dvc repro extract 2>&1")
+    assert "the store is filled from the last output" in said
+    assert sum(file.is_file() for file in store.rglob("*")) >= known
+
+
 @pytest.mark.xdist_group("experiments")
 def test_forced_again_and_in_a_fresh_clone_the_outputs_are_the_same(clone: Clone, tmp_path: Path) -> None:
     lock = (clone.folder / "dvc.lock").read_text()
