@@ -28,8 +28,8 @@ def _hash_word(word: str) -> int:
 def phrases(text: str) -> Phrases:
     """Return the set of five-word phrases of `text` (lower case, punctuation ignored).
 
-    A text of fewer words is one phrase. Each is kept as a hash of 64 bits, a tenth of the memory of its
-    letters; that two phrases of one pair of documents share a hash is less likely than a fault of the memory.
+    A text of fewer words is one phrase. Each is kept as a hash of 64 bits, far less than its letters take;
+    that two phrases of one pair of documents share a hash is less likely than a fault of the memory.
 
     Returns:
         The hashes, sorted, each once; at least one.
