@@ -17,7 +17,7 @@ from stages.classes.params import MergeClassesParams
 from stages.classes.proposals import propose_merges, proposed_classes
 from stages.corpus.csvs import read_csv, some
 from stages.corpus.duplicates import groups_of
-from stages.corpus.tables import ANNOTATIONS, CLASSES, DOCUMENTS, LABELS, read_table, write_table
+from stages.corpus.tables import ANNOTATIONS, CLASSES, DOCUMENTS, LABELS, read_table, scan_table, write_table
 from stages.files import Metrics, write_csv, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
@@ -124,7 +124,7 @@ def main() -> None:
     params, corpus = read_section("merge_classes", MergeClassesParams), read_corpus()
     classes, overrides = read_csv(corpus, "classes.csv"), read_csv(corpus, "overrides.csv")
     closed = not read_csv(corpus, "categories.csv").is_empty()
-    annotations, groups = read_table(ANNOTATIONS), groups_of(read_table(DOCUMENTS))
+    annotations, groups = read_table(ANNOTATIONS), groups_of(scan_table(DOCUMENTS))
     merged = merge_classes(annotations, groups, classes, overrides, params)
     corrected, disputed = merged.decisions["overrides"], merged.decisions["contradicting_duplicates"]
     if corrected["unknown_documents"]:

@@ -11,7 +11,7 @@ import polars as pl
 
 from stages.corpus.csvs import some
 from stages.corpus.documents import Source, list_documents, printable
-from stages.corpus.tables import DOCUMENTS, read_table
+from stages.corpus.tables import DOCUMENTS, scan_table
 from stages.evaluation.params import EvaluateParams
 from stages.extraction.params import ExtractParams
 from stages.extraction.text import compose
@@ -104,7 +104,7 @@ def main() -> None:
     runtime = read_runtime()
     classifier = load_classifier(MODEL, runtime.device)
     if arguments.corpus:
-        extracted, failed = read_table(DOCUMENTS), 0
+        extracted, failed = scan_table(DOCUMENTS).select("document_id", "text", "status").collect(), 0
         documents = extracted.filter(pl.col("status").is_in(["ok", "duplicate"]))
         if without := sorted(set(extracted["document_id"]) - set(documents["document_id"])):
             log.warning("left out, as nothing could be read of them: %s", some(without))

@@ -1,17 +1,17 @@
 """Stage 4: train, validation and test; stratified, stable, duplicates never on two sides."""
 
 import logging
-from collections import defaultdict
 from pathlib import Path
 
 import polars as pl
 
 from stages.corpus.csvs import read_csv
 from stages.corpus.duplicates import first_of_each, groups_of, with_duplicates
-from stages.corpus.tables import DOCUMENTS, LABELS, SPLIT, read_table, write_table
+from stages.corpus.tables import DOCUMENTS, LABELS, SPLIT, read_table, read_texts, scan_table, write_table
 from stages.files import Metrics, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
+from stages.runtime.progress import progress
 from stages.splitting.assign import SIDES, assign
 from stages.splitting.near_duplicates import near_duplicates
 from stages.splitting.params import SplitParams
@@ -20,35 +20,33 @@ log = logging.getLogger(__name__)
 
 
 def split(
-    documents: pl.DataFrame, labels: pl.DataFrame, gold: list[str], examples: list[str], params: SplitParams
+    documents: pl.LazyFrame, labels: pl.DataFrame, gold: list[str], examples: list[str], params: SplitParams
 ) -> tuple[pl.DataFrame, Metrics]:
     """Put each labelled document on a side.
 
     Args:
-        documents: the documents table.
+        documents: the documents table; texts of labelled documents are read from it a few at a time.
         labels: the labels table.
         gold: documents with a gold label.
         examples: documents shown to the annotator as examples.
 
     Returns:
-        `document_id`, `text`, `label`, `group` (a name that exact and near duplicates share), `side`, and the metrics.
+        `document_id`, `label`, `group` (a name that exact and near duplicates share), `side`, and the metrics.
 
     Raises:
         UserError: if a class is too small for three sides.
     """
     exact = groups_of(documents)
-    text = dict(documents.select("document_id", "text").iter_rows())
     wanted = dict(labels.select("document_id", "label").iter_rows())
-    pairs = near_duplicates({exact[name]: text[exact[name]] for name in wanted}, params.near_duplicate)
-    paired: defaultdict[str, list[str]] = defaultdict(list)
-    for one, other in pairs:
-        paired[other].append(one)
-    groups = first_of_each([[exact[name], *paired[exact[name]]] for name in wanted], list(wanted))
+    originals = {exact[name] for name in wanted}
+    texts = progress(read_texts(documents, originals), total=len(originals), what="split", delay=5)
+    near = near_duplicates(texts, params.near_duplicate)
+    first = {name: group[0] for group in near for name in group}
+    groups = first_of_each([[first.get(exact[name], exact[name])] for name in wanted], list(wanted))
     sides = assign(wanted, groups, params, gold, with_duplicates(examples, exact))
 
     table = labels.select(
         "document_id",
-        text=pl.col("document_id").replace_strict(text, return_dtype=pl.String),
         label="label",
         group=pl.col("document_id").replace_strict(groups, return_dtype=pl.String),
         side=pl.col("document_id").replace_strict(sides, return_dtype=pl.String),
@@ -62,19 +60,28 @@ def split(
         **{side: len(table.filter(side=side)) for side in SIDES},
         "gold_in_test": len(set(table.filter(side="test")["document_id"]) & set(gold)),
         "exact_duplicates": sum(exact[name] != name for name in wanted),
-        "near_duplicate_pairs": [list(pair) for pair in pairs],
+        # As groups: the pairs of a thousand copies would be half a million.
+        "near_duplicates": near,
         "classes": per_class,
     }
     return table, metrics
+
+
+def with_texts(table: pl.DataFrame, documents: pl.LazyFrame) -> pl.DataFrame:
+    """Add the column `text` of the documents table to the rows of `table`."""
+    names = table.select("document_id").lazy()
+    texts = documents.select("document_id", "text").join(names, on="document_id", how="semi").collect()
+    return table.join(texts, on="document_id", how="left", maintain_order="left")
 
 
 def main() -> None:
     """Split data/merged/ into data/split/ and metrics/split.json."""
     params, corpus = read_section("split", SplitParams), read_corpus()
     gold, examples = (read_csv(corpus, name)["document_id"].to_list() for name in ("gold.csv", "examples.csv"))
-    table, metrics = split(read_table(DOCUMENTS), read_table(LABELS), gold, examples, params)
+    documents = scan_table(DOCUMENTS)
+    table, metrics = split(documents, read_table(LABELS), gold, examples, params)
     for side in SIDES:
-        write_table(table.filter(side=side), SPLIT / f"{side}.parquet")
+        write_table(with_texts(table.filter(side=side), documents), SPLIT / f"{side}.parquet")
     write_json(Path("metrics/split.json"), metrics)
     log.info("split: %s", ", ".join(f"{metrics[side]} {side}" for side in SIDES))
 

@@ -1,9 +1,7 @@
 """Sides: stratified, stable, complete, and never the same document on two of them."""
 
-import random
 import subprocess
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 
 import polars as pl
@@ -15,19 +13,12 @@ from stages.corpus.tables import COLUMNS, DOCUMENTS, LABELS, read_table, write_t
 from stages.runtime.errors import UserError
 from stages.split import split
 from stages.splitting.assign import SIDES, Side, assign
-from stages.splitting.near_duplicates import near_duplicates, phrases, similarity
+from stages.splitting.near_duplicates import phrases, similarities
 from stages.splitting.params import SplitParams
 from tests.conftest import edit_params, make_corpus, run_stage
+from tests.test_near_duplicates import BASE, change
 
 DEFAULT = SplitParams(test_size=0.1, validation_size=0.1, gold_in_test=True, near_duplicate=0.7, seed=0)
-# 100 words make 96 five-word phrases; a changed word inside costs 5 of them, so k changed words, each five
-# from the next, leave a similarity of (96 - 5k) / (96 + 5k): 0.730 for 3 words, 0.655 for 4.
-BASE = [f"word{place}" for place in range(100)]
-
-
-def change(words: list[str], *places: int) -> list[str]:
-    """Change the words at `places`, each place in its own way."""
-    return [f"other{place}" if place in places else word for place, word in enumerate(words)]
 
 
 def params(**changes: object) -> SplitParams:
@@ -281,76 +272,19 @@ def test_a_single_class_is_named() -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("changes", "expected"), [((10, 30, 50), 81 / 111), ((10, 30, 50, 70), 76 / 116), ((), 1.0), ((99,), 95 / 97)]
-)
-def test_the_similarity_of_two_texts_is_their_share_of_common_phrases(
-    changes: tuple[int, ...], expected: float
-) -> None:
-    assert similarity(phrases(" ".join(BASE)), phrases(" ".join(change(BASE, *changes)))) == pytest.approx(expected)
-
-
-def test_case_and_punctuation_make_no_difference() -> None:
-    assert phrases("One, two: three — FOUR five.") == phrases("one two three four (five)")
-
-
-def test_a_text_shorter_than_a_phrase_is_one_phrase() -> None:
-    assert phrases("only four words here") == {b"only four words here"}
-    assert similarity(phrases("only four words here"), phrases("only four words")) == 0
-
-
-@pytest.mark.parametrize(("changes", "found"), [((10, 30, 50), True), ((10, 30, 50, 70), False)])
-def test_texts_on_either_side_of_the_threshold_are_told_apart(changes: tuple[int, ...], found: bool) -> None:
-    pairs = near_duplicates({"a": " ".join(BASE), "b": " ".join(change(BASE, *changes))}, 0.7)
-    assert pairs == ([("a", "b")] if found else [])
-
-
-def test_a_similarity_of_exactly_the_threshold_counts() -> None:
-    texts = {"a": " ".join(BASE), "b": " ".join(change(BASE, 10, 30, 50))}
-    assert near_duplicates(texts, 81 / 111) == [("a", "b")]
-
-
-@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
-def test_what_is_found_is_what_comparing_every_pair_finds(threshold: float) -> None:
-    """Families of texts, each with up to 25 random words changed, so that similarities lie all over the range."""
-    chance = random.Random(0)
-    texts: dict[str, str] = {}
-    for family in range(4):
-        words = [chance.choice("abcdefghijklmnopqrst") * 3 + str(family) for _ in range(120)]
-        for number in range(12):
-            places = chance.sample(range(120), chance.choice([0, 1, 3, 6, 12, 25]))
-            texts[f"{family}-{number}"] = " ".join(change(words, *places))
-    sets = {name: phrases(text) for name, text in texts.items()}
-    expected = [
-        pair for pair in combinations(sorted(texts), 2) if similarity(*(sets[name] for name in pair)) >= threshold
-    ]
-    assert expected
-    assert sorted(near_duplicates(texts, threshold)) == expected
-
-
-@given(st.dictionaries(st.text("abc", min_size=1, max_size=3), st.text("ab. ", max_size=30), max_size=8))
-@settings(max_examples=50, deadline=None)
-def test_equal_texts_are_always_found_and_unlike_ones_never(texts: dict[str, str]) -> None:
-    sets = {name: phrases(text) for name, text in texts.items()}
-    pairs = near_duplicates(texts, 0.7)
-    assert pairs == sorted(set(pairs), key=lambda pair: (pair[1], pair[0]))
-    assert {pair for pair in combinations(sorted(texts), 2) if sets[pair[0]] == sets[pair[1]]} <= set(pairs)
-    assert all(similarity(sets[one], sets[other]) >= 0.7 for one, other in pairs)
-
-
 def test_near_duplicates_and_chains_of_them_share_a_side_at_every_seed() -> None:
     """a5 ~ a6 ~ a7, where a5 and a7 alone would be told apart."""
     labels = corpus_of(a=10, b=10)
     texts = filler(labels)
     middle = change(BASE, 10, 30, 50)
     texts |= {"a5": " ".join(BASE), "a6": " ".join(middle), "a7": " ".join(change(middle, 20, 60, 80))}
-    assert similarity(phrases(texts["a5"]), phrases(texts["a7"])) < 0.7
+    assert similarities(phrases(texts["a5"]), [phrases(texts["a7"])]) < 0.7
     seen = set()
     for seed in range(20):
-        table, metrics = split(documents(texts), labels_table(labels), [], [], params(seed=seed))
+        table, metrics = split(documents(texts).lazy(), labels_table(labels), [], [], params(seed=seed))
         sides = split_sides(table)
         assert sides["a5"] == sides["a6"] == sides["a7"]
-        assert metrics["near_duplicate_pairs"] == [["a5", "a6"], ["a6", "a7"]]
+        assert metrics["near_duplicates"] == [["a5", "a6", "a7"]]
         seen.add(sides["a5"])
     assert seen == set(SIDES)
 
@@ -362,7 +296,7 @@ def test_exact_duplicates_share_a_side_with_near_duplicates_of_their_original() 
     texts |= {"a0": " ".join(BASE), "a1": " ".join(BASE), "a2": " ".join(BASE), "b3": " ".join(change(BASE, 10))}
     frame = documents(texts, {"a1": "a0", "a2": "a0"})
     for seed in range(10):
-        table, metrics = split(frame, labels_table(labels), [], [], params(seed=seed))
+        table, metrics = split(frame.lazy(), labels_table(labels), [], [], params(seed=seed))
         sides = split_sides(table)
         assert sides["a1"] == sides["a2"] == sides["b3"]
         assert metrics["exact_duplicates"] == 2
@@ -374,16 +308,16 @@ def test_the_order_of_rows_does_not_matter_where_duplicates_have_texts_of_their_
     texts = filler(labels)
     texts |= {"a0": " ".join(BASE), "a1": " ".join(change(BASE, *range(0, 100, 5))), "b0": " ".join(BASE)}
     frame, table = documents(texts, {"a1": "a0"}), labels_table(labels)
-    one, metrics = split(frame, table, [], [], DEFAULT)
-    other, again = split(frame.reverse(), table.reverse(), [], [], DEFAULT)
+    one, metrics = split(frame.lazy(), table, [], [], DEFAULT)
+    other, again = split(frame.reverse().lazy(), table.reverse(), [], [], DEFAULT)
     assert one.sort("document_id").equals(other.sort("document_id"))
     assert metrics == again
-    assert metrics["near_duplicate_pairs"] == [["a0", "b0"]]
+    assert metrics["near_duplicates"] == [["a0", "b0"]]
 
 
 def test_what_is_split_is_counted() -> None:
     labels = corpus_of(a=20, b=10)
-    table, metrics = split(documents(filler(labels)), labels_table(labels), ["a1", "b1", "zz"], [], DEFAULT)
+    table, metrics = split(documents(filler(labels)).lazy(), labels_table(labels), ["a1", "b1", "zz"], [], DEFAULT)
     sides = split_sides(table)
     assert (
         {side: metrics[side] for side in SIDES} == Counter(sides.values()) == {"test": 3, "validation": 3, "train": 24}

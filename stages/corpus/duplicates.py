@@ -6,15 +6,15 @@ import polars as pl
 from scipy.cluster.hierarchy import DisjointSet
 
 
-def groups_of(documents: pl.DataFrame) -> dict[str, str]:
+def groups_of(documents: pl.DataFrame | pl.LazyFrame) -> dict[str, str]:
     """Map each document to the first of its group of exact duplicates (itself if it has none).
 
     Args:
-        documents: `document_id` and `duplicate_of` (null unless the status is `duplicate`).
+        documents: `document_id` and `duplicate_of` (null unless the status is `duplicate`); no other column is read.
     """
     return {
         document_id: original if original is not None else document_id
-        for document_id, original in documents.select("document_id", "duplicate_of").iter_rows()
+        for document_id, original in documents.lazy().select("document_id", "duplicate_of").collect().iter_rows()
     }
 
 

@@ -96,9 +96,11 @@ def read_table(path: Path) -> pl.DataFrame:
 
 def read_texts(documents: pl.LazyFrame, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield id and text of the wanted documents, in the table's order, a few in memory at a time."""
-    for start in range(0, documents.select(pl.len()).collect().item(), SLICE):
-        rows = documents.select("document_id", "text").slice(start, SLICE).collect()
-        yield from rows.filter(pl.col("document_id").is_in(wanted)).iter_rows()
+    names = pl.Series(list(wanted), dtype=pl.String).implode()
+    rows = documents.select("document_id", "text").filter(pl.col("document_id").is_in(names))
+    # One pass over the file: slices of it would each look for their place anew.
+    for batch in rows.collect_batches(chunk_size=SLICE, maintain_order=True):
+        yield from batch.iter_rows()
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:

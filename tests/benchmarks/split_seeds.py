@@ -25,7 +25,8 @@ from stages.extract import extract
 from stages.merge_classes import merge_classes
 from stages.params import load
 from stages.runtime.checker import Experiment, check
-from stages.split import split
+from stages.split import split, with_texts
+from stages.splitting.assign import SIDES
 from tests.benchmarks.paired import difference
 from tests.benchmarks.training import fine_tune
 
@@ -46,8 +47,8 @@ def prepare(corpus: Path, params: Experiment) -> tuple[pl.DataFrame, pl.DataFram
 def measure(documents: pl.DataFrame, labels: pl.DataFrame, params: Experiment, seed: int) -> pl.DataFrame:
     """Split, train and predict once; return `document_id`, `label`, `model`, `tfidf` of the test documents."""
     settings = params.split.model_copy(update={"seed": seed})
-    table, _ = split(documents, labels, [], [], settings)
-    frames = {side: table.filter(side=side) for side in ("train", "validation", "test")}
+    table, _ = split(documents.lazy(), labels, [], [], settings)
+    frames: dict[str, pl.DataFrame] = {side: with_texts(table.filter(side=side), documents.lazy()) for side in SIDES}
     given, metrics, seconds = fine_tune(frames, params, seed, asked=["test"])
     baseline = tfidf(frames["train"]["text"].to_list(), frames["train"]["label"].to_list(), params.evaluate.tfidf)
     test = frames["test"]
