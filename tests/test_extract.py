@@ -21,14 +21,16 @@ from stages.corpus.tables import DOCUMENTS, read_table
 from stages.extract import STATUSES, count_lengths, measure, read_sources, tabulate
 from stages.extraction.params import ExtractParams
 from stages.extraction.reading import read
-from stages.extraction.text import compose, find_title, plain
+from stages.extraction.text import compose, plain
+from stages.extraction.titles import find_title
 from stages.extraction.tokens import CHUNK_CHARACTERS, cut
 from stages.extraction.workers import read_all
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, edit_params, make_corpus, run_stage
 
 PROSE = "The ferry left the harbour at six and came back with the mail. "
-FAST = ExtractParams(engine="fast", max_tokens=5000, metadata_columns=[], timeout_s=60.0, memory_mb=4096)
+LIMITS: dict[str, Any] = {"metadata_columns": [], "timeout_s": 60.0, "memory_mb": 4096}
+FAST = ExtractParams(engine="fast", ocr=False, max_tokens=5000, drop_references=False, **LIMITS)
 LAYOUT = FAST.model_copy(update={"engine": "layout"})
 
 

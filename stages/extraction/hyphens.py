@@ -1,0 +1,63 @@
+"""Words cut at the end of a line: joined, unless their hyphen is a real one."""
+
+import re
+from collections import Counter
+
+WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
+AT_LINE_END = re.compile(r"(?<![^\W_])([^\W_]+(?:-[^\W_]+)*)[-\u2010][^\S\n]*\n[^\S\n]*([^\W_]+)")
+# "pre- and postwar": the hyphen stands for a word that comes later.
+CONJUNCTIONS = {"and", "or", "to", "und", "oder", "bis", "bzw", "et", "ou", "y", "o", "e", "en", "of"}
+SHORT = 3  # letters: "state-of-the-", "end-to-" go on with a hyphen; syllables this short are rare in them
+
+
+def known_words(text: str) -> Counter[str]:
+    """Count the words of `text` in lower case; a hyphenated compound is one word."""
+    return Counter(word.replace("\u2010", "-") for word in WORD.findall(text.lower()))
+
+
+def join_lines(text: str) -> str:
+    """Join the words that are cut at the end of a line: "exam-", "ple" becomes "example".
+
+    The hyphen stays before a digit or a capital ("COVID-", "19"), in a chain ("state-of-the-", "art"), and where the
+    text writes the word with it elsewhere; not where it writes the joined word.
+    """
+    if "-\n" not in text and not AT_LINE_END.search(text):
+        return text
+    words = known_words(text)
+    return AT_LINE_END.sub(lambda cut: cut[0] if _stands(cut) else _whole(cut[1], cut[2], words), text)
+
+
+def real_hyphens(raw: str) -> dict[str, str]:
+    """Return the words in `raw` (the lines of a document as printed) that lose a real hyphen when lines are joined.
+
+    Both engines join without a look at the word: "well-", "known" is "wellknown" in their Markdown (or "X- ray" after
+    a single letter). The result maps these to the word as it should be, for `restore`.
+    """
+    words = known_words(raw)
+    lost: dict[str, str] = {}
+    for cut in AT_LINE_END.finditer(raw):
+        left, right = cut[1], cut[2]
+        if not _stands(cut) and (whole := _whole(left, right, words)) != left + right:
+            lost |= {left + right: whole, f"{left}- {right}": whole}
+    return lost
+
+
+def restore(markdown: str, lost: dict[str, str]) -> str:
+    """Put the hyphens that `real_hyphens` found back into `markdown`."""
+    if not lost:
+        return markdown
+    words = "|".join(re.escape(word) for word in sorted(lost, key=lambda word: (-len(word), word)))
+    return re.sub(rf"(?<![^\W_])(?:{words})(?![^\W_])", lambda word: lost[word[0]], markdown)
+
+
+def _stands(cut: re.Match[str]) -> bool:
+    return cut[2].lower() in CONJUNCTIONS
+
+
+def _whole(left: str, right: str, words: Counter[str]) -> str:
+    joined, hyphenated = left + right, f"{left}-{right}"
+    # The two halves of this very cut are counted as words of their own, so neither form is seen in it.
+    if words[joined.lower()] != words[hyphenated.lower()]:
+        return max(joined, hyphenated, key=lambda word: words[word.lower()])
+    chain = "-" in left and len(left.rpartition("-")[2]) <= SHORT
+    return hyphenated if chain or right[0].isdigit() or right[0].isupper() or left[-1].isdigit() else joined
