@@ -27,27 +27,29 @@ def join_lines(text: str) -> str:
     return AT_LINE_END.sub(lambda cut: cut[0] if _stands(cut) else _whole(cut[1], cut[2], words), text)
 
 
-def real_hyphens(raw: str) -> dict[str, str]:
-    """Return the words in `raw` (the lines of a document as printed) that lose a real hyphen when lines are joined.
+def cut_words(raw: str) -> dict[str, str]:
+    """Return how the words cut at line ends of `raw` (a document as printed) may stand in its Markdown, and should.
 
-    Both engines join without a look at the word: "well-", "known" is "wellknown" in their Markdown (or "X- ray" after
-    a single letter). The result maps these to the word as it should be, for `restore`.
+    Both engines join lines without a look at the word: "well-", "known" is "wellknown" in their Markdown. After a
+    single letter, in tables and in captions they leave a space instead: "To- tal". The result is for `restore`.
     """
     words = known_words(raw)
-    lost: dict[str, str] = {}
+    wrong: dict[str, str] = {}
     for cut in AT_LINE_END.finditer(raw):
-        left, right = cut[1], cut[2]
-        if not _stands(cut) and (whole := _whole(left, right, words)) != left + right:
-            lost |= {left + right: whole, f"{left}- {right}": whole}
-    return lost
+        if not _stands(cut):
+            left, right = cut[1], cut[2]
+            wrong[f"{left}- {right}"] = whole = _whole(left, right, words)
+            if whole != left + right:
+                wrong[left + right] = whole
+    return wrong
 
 
-def restore(markdown: str, lost: dict[str, str]) -> str:
-    """Put the hyphens that `real_hyphens` found back into `markdown`."""
-    if not lost:
+def restore(markdown: str, wrong: dict[str, str]) -> str:
+    """Put the words that `cut_words` found right in `markdown`."""
+    if not wrong:
         return markdown
-    words = "|".join(re.escape(word) for word in sorted(lost, key=lambda word: (-len(word), word)))
-    return re.sub(rf"(?<![^\W_])(?:{words})(?![^\W_])", lambda word: lost[word[0]], markdown)
+    words = "|".join(re.escape(word) for word in sorted(wrong, key=lambda word: (-len(word), word)))
+    return re.sub(rf"(?<![^\W_])(?:{words})(?![^\W_])", lambda word: wrong[word[0]], markdown)
 
 
 def _stands(cut: re.Match[str]) -> bool:

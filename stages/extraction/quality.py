@@ -9,14 +9,16 @@ from stages.extraction.tokens import cut
 # Below this share of letters among all signs that are no spaces, a text is no prose: broken fonts, dumps.
 MIN_LETTERS = 0.5
 WORDS = re.compile(r"[^\W\d_]{2,}")
-ASCII_WORDS = re.compile(r"[A-Za-z]{2,}")
+LATIN_WORDS = re.compile(r"[A-Za-z\u00c0-\u024f]{2,}")
 
 # What is looked at: words from evenly spread places, so that neither a cover nor a list of references decides.
 PLACES, SAMPLE_CHARACTERS = 8, 2000
-# Measured on messages in 96 languages, and on those of 60 in Latin letters again with the letters shifted: texts
-# of real languages have at most 3.1 word pieces a word, and more than 2.6 only where the language is told with a
-# probability of 0.35 or more; shifted ones of the languages well known to the model have 2.8 to 4.4, below 0.3.
-MAX_PIECES, SURE = 2.6, 0.3
+# (word pieces a word, probability of the likeliest language): a text above the one and below the other is garbage.
+# Measured on texts in 96 languages: those in Latin letters have at most 3.1 pieces a word, and more than 2.6 only
+# where their language is told with a probability of 0.35 or more; code and its comments stay below 2.6 or above 0.3.
+# English with its letters shifted (as a font with a wrong encoding gives it) has 3.2 to 4.4, and at most 0.45.
+GARBAGE = ((2.6, 0.3), (3.1, 0.5))
+SURE = 0.3  # probability from which a language is noted
 MIN_WORDS = 50  # fewer words are a caption or a form: too few to call garbage
 MIN_LETTERS_OF_LANGUAGE = 20
 
@@ -26,8 +28,8 @@ def judge(body: str) -> tuple[str, str | None, str | None]:
 
     The language is ISO 639-1's code, None where the text is too short or no language (as `ok` texts of code and
     numbers can be). A text is garbage if less than half of its signs are letters, or if its words are in no
-    dictionary: more than 2.6 pieces of the tokenizer to a word while no language is recognised either. The latter is
-    asked of words in plain Latin letters alone, whose pieces the English vocabulary of the tokenizer can tell.
+    dictionary: many pieces of the tokenizer to a word while no language is recognised either. The latter is asked of
+    words in Latin letters alone, whose pieces the English vocabulary of the tokenizer can tell.
     """
     signs = [sign for sign in body if not sign.isspace()]
     if not signs:
@@ -37,10 +39,10 @@ def judge(body: str) -> tuple[str, str | None, str | None]:
         return "garbage", f"only {letters:.0%} of its signs are letters", None
     words = _sample(body)
     language, probability = _detect(" ".join(words))
-    latin = [word for word in words if ASCII_WORDS.fullmatch(word)]
-    if probability < SURE and len(latin) >= MIN_WORDS and len(latin) >= 0.8 * len(words):
+    latin = [word for word in words if LATIN_WORDS.fullmatch(word)]
+    if len(latin) >= MIN_WORDS and len(latin) >= 0.8 * len(words):
         pieces = cut(" ".join(latin), SAMPLE_CHARACTERS)[1] / len(latin)
-        if pieces > MAX_PIECES:
+        if any(pieces > most and probability < least for most, least in GARBAGE):
             return "garbage", f"its words are in no language: {pieces:.1f} word pieces each, as of a broken font", None
     short = sum(map(len, words)) < MIN_LETTERS_OF_LANGUAGE
     return "ok", None, None if short or probability < SURE or len(language) != 2 else language

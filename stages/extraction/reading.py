@@ -1,9 +1,10 @@
 """Reading one document."""
 
 import codecs
+import re
 from dataclasses import dataclass
 
-from stages.extraction.hyphens import real_hyphens, restore
+from stages.extraction.hyphens import cut_words, restore
 from stages.extraction.params import ExtractParams
 from stages.extraction.quality import judge
 from stages.extraction.running import drop_running
@@ -72,7 +73,7 @@ def _read_pdf(content: bytes, params: ExtractParams) -> Extracted:
                 read_page = read_page or page_reader(document, params)
                 parts.append(read_page(page))
                 printed.append(str(document[page].get_text()))
-                largest = largest if page else largest_text(document[page].get_text("dict"))
+                largest = largest if page else largest_text(document[0].get_text("dict", flags=pymupdf.TEXTFLAGS_TEXT))
             except MemoryError:
                 raise
             except Exception as fault:
@@ -100,4 +101,6 @@ def join_pages(parts: list[str], printed: list[str]) -> str:
         printed: the text of each page as its lines are printed.
     """
     markdown = "\n\n".join(part.strip() for part in drop_running(parts)).strip()
-    return restore(markdown, real_hyphens("\n".join(printed)))
+    # A word cut at the end of a page goes on in the next line, not in the next paragraph.
+    markdown = re.sub(r"(?<=[^\W_]-)\n\n(?=[a-zß-öø-ÿ])", "\n", markdown)
+    return restore(markdown, cut_words("\n".join(printed)))

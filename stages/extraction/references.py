@@ -12,7 +12,7 @@ NAMES = (
 NUMBER = r"(?:(?:\d+|[A-Z]|[IVX]+)(?:\.\d+)*[.):]?\s+)?"
 # What may follow it in a text file, where nothing else marks a heading.
 AFTERWARDS = re.compile(rf"^{NUMBER}(?:appendi|annex|anhang|acknowledg|supplement|about the author)", re.I)
-NAMED = re.compile(rf"^{NUMBER}(?:{NAMES})\s*[:.]?$", re.I)
+NAMED = re.compile(rf"^{NUMBER}(?:{NAMES})\s*:?$", re.I)
 MARKS = re.compile(r"\]\([^)]*\)|[*_`\[\]]|<[^>]+>")
 # A heading of Markdown, or a line that is bold as a whole: what `fast` makes of a heading in the text's own size.
 HEADINGS = re.compile(r"^(?:(#{1,6})[^\S\n]+(.+?)[^\S\n]*#*|(\*\*[^\n]+\*\*))[^\S\n]*$", re.M)
@@ -31,7 +31,10 @@ def without_references(markdown: str) -> str:
     known = {start for start, *_ in headings}
     for found in UNMARKED.finditer(markdown):
         name = found[1].strip()
-        if (NAMED.match(name) or AFTERWARDS.match(name)) and found.start() not in known:
+        # A last word alone on its page ("literature.") is no heading.
+        if name[0].islower() or found.start() in known:
+            continue
+        if NAMED.match(name) or AFTERWARDS.match(name):
             headings.append((found.start(), found.end(), BOLD, name))
     headings.sort()
     kept, at = [], 0
