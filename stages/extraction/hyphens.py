@@ -18,8 +18,8 @@ def known_words(text: str) -> Counter[str]:
 def join_lines(text: str) -> str:
     """Join the words that are cut at the end of a line: "exam-", "ple" becomes "example".
 
-    The hyphen stays before a digit or a capital ("COVID-", "19"), in a chain ("state-of-the-", "art"), and where the
-    text writes the word with it elsewhere; not where it writes the joined word.
+    The hyphen stays before a digit or a capital ("COVID-", "19"), after a single letter or a digit, in a chain
+    ("state-of-the-", "art"), and where the text writes the word with it elsewhere; not where it writes the joined word.
     """
     if "-\n" not in text and not AT_LINE_END.search(text):
         return text
@@ -33,14 +33,13 @@ def cut_words(raw: str) -> dict[str, str]:
     Both engines join lines without a look at the word: "well-", "known" is "wellknown" in their Markdown. After a
     single letter, in tables and in captions they leave a space instead: "To- tal". The result is for `restore`.
     """
-    words = known_words(raw)
+    cuts = [(cut[1], cut[2]) for cut in AT_LINE_END.finditer(raw) if not _stands(cut)]
+    words = known_words(raw) if cuts else Counter()
     wrong: dict[str, str] = {}
-    for cut in AT_LINE_END.finditer(raw):
-        if not _stands(cut):
-            left, right = cut[1], cut[2]
-            wrong[f"{left}- {right}"] = whole = _whole(left, right, words)
-            if whole != left + right:
-                wrong[left + right] = whole
+    for left, right in cuts:
+        wrong[f"{left}- {right}"] = whole = _whole(left, right, words)
+        if whole != left + right:
+            wrong[left + right] = whole
     return wrong
 
 
@@ -62,4 +61,6 @@ def _whole(left: str, right: str, words: Counter[str]) -> str:
     if words[joined.lower()] != words[hyphenated.lower()]:
         return max(joined, hyphenated, key=lambda word: words[word.lower()])
     chain = "-" in left and len(left.rpartition("-")[2]) <= SHORT
-    return hyphenated if chain or right[0].isdigit() or right[0].isupper() or left[-1].isdigit() else joined
+    # No word is cut after its first letter: "X-ray", "e-mail".
+    real = chain or len(left) == 1 or right[0].isdigit() or right[0].isupper() or left[-1].isdigit()
+    return hyphenated if real else joined

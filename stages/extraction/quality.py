@@ -14,10 +14,12 @@ LATIN_WORDS = re.compile(r"[A-Za-z\u00c0-\u024f]{2,}")
 # What is looked at: words from evenly spread places, so that neither a cover nor a list of references decides.
 PLACES, SAMPLE_CHARACTERS = 8, 2000
 # (word pieces a word, probability of the likeliest language): a text above the one and below the other is garbage.
-# Measured on texts in 96 languages: those in Latin letters have at most 3.1 pieces a word, and more than 2.6 only
-# where their language is told with a probability of 0.35 or more; code and its comments stay below 2.6 or above 0.3.
-# English with its letters shifted (as a font with a wrong encoding gives it) has 3.2 to 4.4, and at most 0.45.
-GARBAGE = ((2.6, 0.3), (3.1, 0.5))
+# Measured on texts in 96 languages (2,000 characters): those in Latin letters have at most 2.9 pieces a word
+# (Azerbaijani 3.1, told with certainty), and more than 2.5 only where their language is told with 0.35 or more.
+# English with its letters shifted, as a font with a wrong encoding gives it, has 2.6 to 4.4, and mostly below 0.3.
+GARBAGE = ((2.55, 0.3), (2.9, 0.7))
+# A text with some accents looks like a language's: Sorbian, which is hardly told, would else be garbage.
+ACCENTS, GARBAGE_WITH_ACCENTS = (0.025, 0.3), ((2.9, 0.2),)
 SURE = 0.3  # probability from which a language is noted
 MIN_WORDS = 50  # fewer words are a caption or a form: too few to call garbage
 MIN_LETTERS_OF_LANGUAGE = 20
@@ -41,8 +43,11 @@ def judge(body: str) -> tuple[str, str | None, str | None]:
     language, probability = _detect(" ".join(words))
     latin = [word for word in words if LATIN_WORDS.fullmatch(word)]
     if len(latin) >= MIN_WORDS and len(latin) >= 0.8 * len(words):
-        pieces = cut(" ".join(latin), SAMPLE_CHARACTERS)[1] / len(latin)
-        if any(pieces > most and probability < least for most, least in GARBAGE):
+        joined = " ".join(latin)
+        pieces = cut(joined, SAMPLE_CHARACTERS)[1] / len(latin)
+        accents = sum(not sign.isascii() for sign in joined) / len(joined)
+        bounds = GARBAGE_WITH_ACCENTS if ACCENTS[0] < accents < ACCENTS[1] else GARBAGE
+        if any(pieces > most and probability < least for most, least in bounds):
             return "garbage", f"its words are in no language: {pieces:.1f} word pieces each, as of a broken font", None
     short = sum(map(len, words)) < MIN_LETTERS_OF_LANGUAGE
     return "ok", None, None if short or probability < SURE or len(language) != 2 else language

@@ -8,8 +8,10 @@ from stages.extraction.references import without_references
 from stages.extraction.signs import normalise
 from stages.extraction.tokens import cut
 
-# What PyMuPDF4LLM writes in place of a picture, and Markdown's own images.
-PICTURES = re.compile(r"\*\*==> .*? <==\*\*(?:<br>)?|!\[[^\]]*\]\([^)]*\)")
+# What PyMuPDF4LLM writes in place of a picture or around the text in one, and Markdown's own images.
+PICTURES = re.compile(
+    r"\*\*==> .*? <==\*\*(?:<br>)?|<!-- (?:Start|End) of picture text -->(?:<br>)?|!\[[^\]]*\]\([^)]*\)"
+)
 LINKS = re.compile(r"\[([^\]]*)\]\([^)\s]*\)")
 TABLE_RULES = re.compile(r"^\s*\|?(?:\s*:?-{3,}:?\s*\|?)+\s*$", re.MULTILINE)
 HEADING = re.compile(r"^#{1,6}[^\S\n]+(.+?)[^\S\n]*#*[^\S\n]*$", re.MULTILINE)
