@@ -11,6 +11,10 @@ from stages.extraction.running import drop_running
 from stages.extraction.text import to_body
 from stages.extraction.titles import find_title, largest_text
 
+LONGEST_WORD = 40
+LAST_WORD = re.compile(r"([^\W_]+)-?$")
+SMALL = re.compile(r"[a-zß-öø-ÿ]")
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -100,7 +104,12 @@ def join_pages(parts: list[str], printed: list[str]) -> str:
         parts: the Markdown of each page.
         printed: the text of each page as its lines are printed.
     """
-    markdown = "\n\n".join(part.strip() for part in drop_running(parts)).strip()
-    # A word cut at the end of a page goes on in the next line, not in the next paragraph.
-    markdown = re.sub(r"(?<=[^\W_]-)\n\n(?=[a-zß-öø-ÿ])", "\n", markdown)
-    return restore(markdown, cut_words("\n".join(printed)))
+    pages: list[str] = []
+    for part, before in zip(map(str.strip, drop_running(parts)), ["", *printed], strict=False):
+        last = LAST_WORD.search(pages[-1][-LONGEST_WORD:]) if pages else None
+        # A word cut at the end of a page goes on in the next line, not in the next paragraph.
+        if last and SMALL.match(part) and f"{last[1]}-\n" in before:
+            pages[-1] = f"{pages[-1].removesuffix('-')}-\n{part}"
+        elif part:
+            pages.append(part)
+    return restore("\n\n".join(pages), cut_words("\n".join(printed)))
