@@ -45,9 +45,10 @@ def cut_words(raw: str) -> dict[str, str]:
 
 def restore(markdown: str, wrong: dict[str, str]) -> str:
     """Put the words that `cut_words` found right in `markdown`."""
-    if not wrong:
+    found = [word for word in wrong if word in markdown]
+    if not found:
         return markdown
-    words = "|".join(re.escape(word) for word in sorted(wrong, key=lambda word: (-len(word), word)))
+    words = "|".join(re.escape(word) for word in sorted(found, key=lambda word: (-len(word), word)))
     return re.sub(rf"(?<![^\W_])(?:{words})(?![^\W_])", lambda word: wrong[word[0]], markdown)
 
 
