@@ -117,15 +117,20 @@ def _row(
 
 
 def measure(documents: pl.DataFrame, folder: Folder) -> Metrics:
-    """Count documents by status, pages and tokens."""
+    """Count documents by status and language, pages and tokens."""
     counts = dict(documents["status"].value_counts().iter_rows())
-    tokens = documents.filter(pl.col("status") == "ok")["tokens"]
+    good = documents.filter(pl.col("status") == "ok")
+    languages = (
+        good.group_by(pl.col("language").fill_null("unknown")).len().sort("len", "language", descending=[True, False])
+    )
+    tokens = good["tokens"]
     return {
         "documents": len(documents),
         "status": {status: counts.get(status, 0) for status in STATUSES},
         "files_of_other_kinds": len(folder.others),
         "pages": documents["pages"].sum(),
         "pages_read": documents["pages_read"].sum(),
+        "languages": dict(languages.most_common()),
         "tokens": {"total": tokens.sum(), "median": tokens.median() or 0, "max": tokens.max() or 0},
     }
 

@@ -8,7 +8,8 @@ import pymupdf
 from stages.extraction.params import ExtractParams
 
 PROSE = "The ferry left the harbour at six and came back with the mail. "
-FAST = ExtractParams(engine="fast", max_tokens=5000, metadata_columns=[], timeout_s=60.0, memory_mb=4096)
+LIMITS: dict[str, Any] = {"metadata_columns": [], "timeout_s": 60.0, "memory_mb": 4096}
+FAST = ExtractParams(engine="fast", ocr=False, max_tokens=5000, drop_references=False, **LIMITS)
 LAYOUT = FAST.model_copy(update={"engine": "layout"})
 
 

@@ -20,7 +20,8 @@ from stages.corpus.tables import DOCUMENTS, read_table
 from stages.extract import STATUSES, check_columns, count_lengths, extract, measure, tabulate
 from stages.extraction.reading import read
 from stages.extraction.stored import read_stored
-from stages.extraction.text import compose, find_title, plain
+from stages.extraction.text import compose, plain
+from stages.extraction.titles import find_title
 from stages.extraction.tokens import CHUNK_CHARACTERS, cut
 from stages.runtime.errors import UserError
 from tests.conftest import ROOT, edit_params, make_corpus, run_stage

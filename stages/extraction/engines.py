@@ -1,30 +1,45 @@
-"""Extraction engines: what turns one page of an open PDF into Markdown."""
+"""Extraction engines: what turns the pages of an open PDF into Markdown."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pymupdf
 import pymupdf4llm
+from pymupdf4llm.ocr import OCRMode
 
-PageReader = Callable[[pymupdf.Document, int], str]
+from stages.extraction.ocr import recognise
+from stages.extraction.params import ExtractParams
 
-# `header` and `footer` leave out running heads and page numbers, which repeat on every page.
+PageReader = Callable[[int], str]
+
+# `header` and `footer` leave out the running heads and page numbers that the layout model finds.
+# OCR is done here and not by the engine: that has none without layout analysis, and with it takes what is installed.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "layout": {"use_ocr": False, "header": False, "footer": False},
+    "layout": {"use_ocr": OCRMode.NEVER, "header": False, "footer": False},
     "fast": {"ignore_images": True, "ignore_graphics": False},
 }
+# `fast` tells headings by their size, relative to the text of the document's first pages.
+PAGES_FOR_SIZES = 10
 
 
-def page_reader(engine: str) -> PageReader:
-    """Return the reader of `engine`: `layout` (with layout analysis) or `fast` (without).
+def page_reader(document: pymupdf.Document, params: ExtractParams) -> PageReader:
+    """Return the reader of `document`'s pages (numbered from 0), by `params.engine`.
 
-    PyMuPDF4LLM chooses the engine for the whole process, so one process uses one.
-    OCR is off: its result depends on what is installed on the machine.
+    `layout` works with layout analysis, `fast` without. With `params.ocr`, a page that is a picture of text (by
+    PyMuPDF4LLM's model of such pages) or whose font has no Unicode is read by Tesseract first; text that an earlier
+    OCR left in the file is kept. PyMuPDF4LLM chooses the engine for the whole process, so one process uses one at a
+    time.
     """
-    pymupdf4llm.use_layout(engine == "layout")
-    options = OPTIONS[engine]
+    pymupdf4llm.use_layout(params.engine == "layout")
+    options = dict(OPTIONS[params.engine])
+    if params.engine == "fast":
+        first = range(min(PAGES_FOR_SIZES, len(document)))
+        # Else it reads the whole document for each page.
+        options["hdr_info"] = pymupdf4llm.IdentifyHeaders(document, pages=first)
 
-    def read_page(document: pymupdf.Document, page: int) -> str:
+    def read_page(page: int) -> str:
+        if params.ocr:
+            recognise(document[page])
         return str(pymupdf4llm.to_markdown(document, pages=[page], show_progress=False, **options))
 
     return read_page

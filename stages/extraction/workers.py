@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 from stages.corpus.documents import why_unreadable
 from stages.extraction.params import ExtractParams
 from stages.extraction.reading import Extracted
-from stages.extraction.stored import Read, Results, key_of, read_stored, unreadable
+from stages.extraction.stored import Read, Results, read_stored, unreadable
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its parent dies
 # Documents for each worker that are begun while the first of them is waited for: one that hangs stops no other.
@@ -88,7 +88,7 @@ class _Workers:
                 sha256 = hashlib.file_digest(content, "sha256").hexdigest()
         except OSError as fault:
             return _Document(file, "", "", unreadable(f"cannot be read: {fault.strerror}"))
-        key = key_of(sha256, file.suffix.lower(), self.params)
+        key = self.results.key(sha256, file.suffix.lower())
         if key not in self.running:
             if (found := self.results.get(key)) is not None:
                 return _Document(file, sha256, key, Read(sha256, key, found))
