@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 from pathlib import Path
@@ -120,9 +121,7 @@ def measure(documents: pl.DataFrame, folder: Folder) -> Metrics:
     """Count documents by status and language, pages and tokens."""
     counts = dict(documents["status"].value_counts().iter_rows())
     good = documents.filter(pl.col("status") == "ok")
-    languages = (
-        good.group_by(pl.col("language").fill_null("unknown")).len().sort("len", "language", descending=[True, False])
-    )
+    languages = Counter(good["language"].fill_null("unknown").sort())
     tokens = good["tokens"]
     return {
         "documents": len(documents),
