@@ -4,29 +4,48 @@ What DVC 3.67 was seen to do: it waits for ever at a pipe, and stops at the othe
 sometimes no file. A link to a folder it passes over, as the stage does.
 """
 
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from stages.corpus.documents import printable
+from stages.runtime.errors import UserError
+
+log = logging.getLogger(__name__)
 
 # Folders that DVC never looks into.
 PASSED_OVER = {".dvc", ".git", ".hg"}
 Fault = tuple[Path, str]
 
 
-def what_stops_dvc(folder: Path) -> list[tuple[str, str]]:
-    """Return what below `folder` DVC cannot read: paths relative to it and, for each, why and what to do; sorted.
+def check_for_dvc(folder: Path) -> None:
+    """Name everything below `folder` that DVC cannot read, one line each.
+
+    Raises:
+        UserError: if there is any, or no such folder.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder: make it and put the documents in")
+    faults = what_stops_dvc(folder)
+    for path, why in faults:
+        log.warning("%s: %s", ascii(str(path)), why)
+    if faults:
+        raise UserError(f"{folder}: DVC stops at {len(faults)} of the files in it: see above for what to do with each")
+    log.info("%s: nothing that DVC could not read", folder)
+
+
+def what_stops_dvc(folder: Path) -> list[Fault]:
+    """Return what below `folder` DVC cannot read and, for each, why and what to do; sorted by path.
 
     Files of all kinds are looked at, hidden ones too; none is opened, so that nothing here waits. What a .dvcignore
     leaves out for DVC is left out, too.
     """
-    found = list(_faults(folder))
+    found = sorted(_faults(folder))
     # To say what it ignores, DVC reads files of these names.
     if found and not any(path.name in (".dvcignore", ".gitignore") for path, _ in found):
-        found = _not_ignored(found)
-    return sorted((printable(path.relative_to(folder).as_posix()), why) for path, why in found)
+        return _not_ignored(found)
+    return found
 
 
 def _faults(folder: Path) -> Iterator[Fault]:
