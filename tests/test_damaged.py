@@ -2,15 +2,23 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
+from stages.extraction.params import ExtractParams
+from stages.extraction.reading import read
+from stages.extraction.workers import read_all
 from stages.runtime.errors import UserError
 from stages.runtime.precheck import check_for_dvc, what_stops_dvc
-from tests.conftest import edit_params, make_corpus, run_stage
+from tests.benchmarks.damage import HOSTILE
+from tests.conftest import ROOT, edit_params, make_corpus, run_stage
+
+FAST = ExtractParams(engine="fast", max_tokens=5000, metadata_columns=[], timeout_s=60.0, memory_mb=4096)
 
 # --- what DVC trips over before a stage starts
 
@@ -180,3 +188,46 @@ def test_the_command_names_each_on_a_line_and_exits_with_1(workspace: Path) -> N
 def test_a_missing_folder_is_an_error_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such folder"):
         check_for_dvc(tmp_path / "documents")
+
+
+# --- one document
+
+
+def test_what_is_no_pdf_is_not_read_as_one() -> None:
+    """A publisher's error page, saved under the name of the paper, would be a document of its own."""
+    for make in (HOSTILE["HTML.pdf"], HOSTILE["PNG.pdf"]):
+        found = read(make(), ".pdf", FAST)
+        assert (found.status, found.error) == ("damaged", "another kind of file with the ending .pdf")
+
+
+def test_a_fault_nobody_thought_of_costs_its_document_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise LookupError("no such glyph")
+
+    monkeypatch.setattr("stages.extraction.reading.judge", stumble)
+    found = read(b"words", ".txt", FAST)
+    assert (found.status, found.error) == ("damaged", "LookupError: no such glyph")
+
+
+# --- worker processes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_a_page_too_large_for_memory_is_crashed_and_leaves_its_worker_fit(workspace: Path) -> None:
+    """MuPDF keeps what it held when its memory ran out: the same worker would have none for the next document."""
+    bomb = workspace / "a bomb.pdf"
+    bomb.write_bytes(HOSTILE["bomb of words.pdf"]())
+    large = workspace / "b.txt"
+    large.write_text("words of a long document\n" * 500_000, encoding="utf-8")
+    small = FAST.model_copy(update={"memory_mb": 512, "max_tokens": 10})
+    crashed, ok = (read.found for read in read_all([bomb, large], small, 1))
+    assert (crashed.status, crashed.error) == ("crashed", "needs more than extract.memory_mb (512 MB)")
+    assert ok.status == "ok"
+    assert len(list(workspace.rglob(".cache/extract/*/*"))) == 1
+
+
+def test_reading_reports_to_nobody() -> None:
+    """ONNX Runtime, which the layout engine runs on, sends its maker word of its use unless told not to."""
+    code = "import os, stages.extraction; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
