@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.extract import STATUSES
 from stages.extraction.params import ExtractParams
 from stages.extraction.reading import read
 from stages.extraction.workers import read_all
@@ -207,6 +208,37 @@ def test_a_fault_nobody_thought_of_costs_its_document_alone(monkeypatch: pytest.
     monkeypatch.setattr("stages.extraction.reading.judge", stumble)
     found = read(b"words", ".txt", FAST)
     assert (found.status, found.error) == ("damaged", "LookupError: no such glyph")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-" * 200 + "x",
+        "# a" + " " * 20_000 + "b",
+        "# " + "#" * 100_000 + "x",
+        "[" * 200_000,
+        "[a](" * 50_000,
+        "![" * 100_000,
+        "**==> " * 50_000,
+        " \n" * 300_000 + "x",
+        " " * 300_000 + "x",
+    ],
+    ids=[
+        "dashes",
+        "spaces in a heading",
+        "heading signs",
+        "brackets",
+        "links",
+        "images",
+        "pictures",
+        "lines",
+        "spaces",
+    ],
+)
+def test_a_file_of_nothing_but_one_sign_takes_no_longer_than_another(text: str) -> None:
+    """Each took hours: the patterns that take Markdown out tried the same signs again from every place."""
+    assert read(text.encode(), ".md", FAST).status in STATUSES
 
 
 # --- worker processes

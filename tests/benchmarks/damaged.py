@@ -3,10 +3,10 @@
     python -m tests.benchmarks.damaged FOLDER_OF_PDFS --files 500 --seed 0 --engine layout
 
 The corpus lies in a temporary folder that goes afterwards: `--files` PDFs of FOLDER_OF_PDFS damaged at random, and
-beside them every file of tests.benchmarks.damage. The stage runs twice in it, as a process of its own. Printed are the
-statuses by kind of damage, seconds and peak memory, and every promise that was not kept; the exit code is 1 if any.
-Memory is the sum of what the process and its children hold alone and their part of what they share (PSS). The
-limits on a document are the campaign's own, not those of params.yaml. Linux only.
+beside them every file of tests.benchmarks.damage and tests.benchmarks.odd_files. The stage runs twice in it, as a
+process of its own. Printed are the statuses by kind of damage, seconds and peak memory, and every promise that was
+not kept; the exit code is 1 if any. Memory is the sum of what the process and its children hold alone and their part
+of what they share (PSS). The limits on a document are the campaign's own, not those of params.yaml. Linux only.
 """
 
 import argparse
@@ -30,7 +30,8 @@ import psutil
 from stages.corpus.documents import ENDINGS
 from stages.corpus.tables import DOCUMENTS
 from stages.extract import STATUSES
-from tests.benchmarks.damage import DAMAGE, HOSTILE, NAMES, make_special_files
+from tests.benchmarks.damage import DAMAGE, HOSTILE
+from tests.benchmarks.odd_files import NAMES, make_special_files
 from tests.conftest import ROOT, edit_params, make_corpus
 
 OUTPUTS = {
@@ -57,8 +58,8 @@ def make_damaged_corpus(folder: Path, originals: list[Path], files: int, seed: i
     (documents / "hostile").mkdir()
     for name, make in HOSTILE.items():
         (documents / "hostile" / name).write_bytes(make())
-    for number, name in enumerate(NAMES):
-        target = documents / "odd names" / (os.fsdecode(name)[:251] + ".txt")
+    for number, odd in enumerate(NAMES):
+        target = documents / "odd names" / (os.fsdecode(odd) + ".txt")
         target.parent.mkdir(exist_ok=True)
         target.write_text(f"Words of the document with odd name {number}.", encoding="utf-8")
     make_special_files(documents / "special files")
@@ -185,13 +186,13 @@ def broken_promises(run: Run, workspace: Path, documents: int, workers: int) -> 
     return [broken for broken, kept in promises.items() if not kept]
 
 
-def changes(first: dict[str, bytes], second: dict[str, bytes], tables: list[pl.DataFrame]) -> list[str]:
+def changes(seen: list[dict[str, bytes]], tables: list[pl.DataFrame]) -> list[str]:
     """Return how the second run's outputs differ, time-outs and crashes excepted."""
-    before, after = tables
+    (first, second), (before, after) = seen, tables
     if not set(MOODY) & set(before["status"]):
         return [name for name in first if first[name] != second[name]]
-    calm = before.filter(~pl.col("status").is_in(MOODY))["document_id"]
-    same = before.filter(pl.col("document_id").is_in(calm)).equals(after.filter(pl.col("document_id").is_in(calm)))
+    calm = before.filter(~pl.col("status").is_in(MOODY)).select("document_id")
+    same = before.join(calm, on="document_id", how="semi").equals(after.join(calm, on="document_id", how="semi"))
     return [] if same else ["rows of data/extracted/documents.parquet"]
 
 
@@ -238,7 +239,7 @@ def campaign(workspace: Path, arguments: argparse.Namespace) -> bool:
         tables.append(pl.read_parquet(workspace / DOCUMENTS))
         if which == "first":
             show(tables[0])
-    for change in changes(*seen, tables):
+    for change in changes(seen, tables):
         print(f"BROKEN: the second run changed {change}")
         kept = False
     return kept
