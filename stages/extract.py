@@ -1,5 +1,6 @@
 """Stage 1: documents to Markdown and text; every document accounted for by a status."""
 
+import argparse
 import hashlib
 import logging
 from collections import Counter
@@ -20,6 +21,7 @@ from stages.files import Metrics, write_csv, write_json
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
+from stages.runtime.precheck import check_for_dvc
 from stages.runtime.progress import progress
 from stages.runtime.settings import read_runtime
 from stages.store.last_output import last_output
@@ -146,7 +148,15 @@ def count_lengths(tokens: Iterable[int]) -> pl.DataFrame:
 
 def main() -> None:
     """Extract the corpus of params.yaml into data/extracted/ and metrics/extract*."""
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.extract", description=__doc__, epilog="Its settings are in params.yaml."
+    )
+    parser.add_argument("--check", action="store_true", help="only name the files that stop DVC itself, and exit")
+    arguments = parser.parse_args()
     params, corpus = read_section("extract", ExtractParams), read_corpus()
+    if arguments.check:
+        check_for_dvc(corpus / "documents")
+        return
     metadata = read_csv(corpus, "metadata.csv")
     folder = list_documents(corpus / "documents")
     workers, facts = read_runtime().worker_count(), []
@@ -180,4 +190,4 @@ def report(documents: pl.DataFrame, folder: Folder, corpus: Path, metadata: pl.D
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, own_arguments=True)

@@ -109,16 +109,12 @@ def test_a_worker_that_has_grown_costs_no_document(workspace: Path, monkeypatch:
 def test_a_worker_has_grown_when_it_holds_half_of_what_its_documents_could_use(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Process:
-        def memory_info(self) -> "Process":
-            self.rss = levels.pop(0) << 20
-            return self
-
     def leave(code: int) -> None:
         raise SystemExit(code)
 
-    levels = [300, 200, 599, 650, 601]
-    monkeypatch.setattr("stages.extraction.workers.psutil.Process", Process)
+    # After the first; before and after the second; before the third.
+    levels = [300, 649, 400, 651]
+    monkeypatch.setattr("stages.extraction.workers._held", lambda: levels.pop(0) << 20)
     monkeypatch.setattr("stages.extraction.workers.os._exit", leave)
     monkeypatch.setattr("stages.extraction.workers._Memory.least", sys.maxsize)
     (workspace / "a.md").write_text("words", encoding="utf-8")

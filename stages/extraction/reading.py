@@ -15,6 +15,9 @@ LONGEST_WORD = 40
 LAST_WORD = re.compile(r"([^\W_]+)-?$")
 SMALL = re.compile(r"[a-zß-öø-ÿ]")
 
+# What MuPDF says when it gets no more memory.
+NO_MEMORY = re.compile(r"alloc \(.*\) failed")
+
 
 @dataclass(frozen=True)
 class Extracted:
@@ -35,10 +38,22 @@ class Extracted:
 
 
 def read(content: bytes, ending: str, params: ExtractParams) -> Extracted:
-    """Read a document of the kind `ending` names (`.pdf`, `.md`, `.txt`) up to `max_tokens` tokens."""
+    """Read a document of the kind `ending` names (`.pdf`, `.md`, `.txt`) up to `max_tokens` tokens.
+
+    Raises:
+        MemoryError: if there is too little memory, which says nothing about the document: more may be enough.
+    """
     if not content:
         return Extracted("damaged", "the file is empty (zero bytes)")
-    return _read_pdf(content, params) if ending == ".pdf" else _read_text(content, params)
+    try:
+        found = _read_pdf(content, params) if ending == ".pdf" else _read_text(content, params)
+    except (MemoryError, OSError):  # the machine's, not the document's
+        raise
+    except Exception as fault:
+        found = Extracted("damaged", f"{type(fault).__name__}: {fault}")
+    if found.error and NO_MEMORY.search(found.error):
+        raise MemoryError(found.error)
+    return found
 
 
 def _read_text(content: bytes, params: ExtractParams) -> Extracted:
@@ -62,6 +77,9 @@ def _read_pdf(content: bytes, params: ExtractParams) -> Extracted:
     except pymupdf.FileDataError:
         return Extracted("damaged", "no PDF that can be opened: truncated or another kind of file")
     with document:
+        if not document.is_pdf:
+            # MuPDF goes by the content: a web page or a picture of this name would be read as one.
+            return Extracted("damaged", "another kind of file with the ending .pdf")
         if document.needs_pass:
             return Extracted("encrypted", "needs a password: save it without one")
         try:

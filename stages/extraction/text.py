@@ -8,13 +8,16 @@ from stages.extraction.references import without_references
 from stages.extraction.signs import normalise
 from stages.extraction.tokens import cut
 
+# None of these may try the same signs again from each place, or a file of nothing but brackets, dashes or spaces takes
+# hours: what one repetition has taken is not given back (`*+`), or ends where the next match could begin.
 # What PyMuPDF4LLM writes in place of a picture or around the text in one, and Markdown's own images.
 PICTURES = re.compile(
-    r"\*\*==> .*? <==\*\*(?:<br>)?|<!-- (?:Start|End) of picture text -->(?:<br>)?|!\[[^\]]*\]\([^)]*\)"
+    r"\*\*==> (?:(?!\*\*==> ).)*? <==\*\*(?:<br>)?|<!-- (?:Start|End) of picture text -->(?:<br>)?"
+    r"|!\[[^\[\]]*+\]\([^)\[]*+\)"
 )
-LINKS = re.compile(r"\[([^\]]*)\]\([^)\s]*\)")
-TABLE_RULES = re.compile(r"^\s*\|?(?:\s*:?-{3,}:?\s*\|?)+\s*$", re.MULTILINE)
-HEADING = re.compile(r"^#{1,6}[^\S\n]+(.+?)[^\S\n]*#*[^\S\n]*$", re.MULTILINE)
+LINKS = re.compile(r"\[([^\[\]]*+)\]\([^)\s\[]*+\)")
+TABLE_RULES = re.compile(r"^(?=[^\n]*---)(?:[|:-]|[^\S\n])++$", re.MULTILINE)
+HEADING = re.compile(r"^#{1,6}[^\S\n]+(.[^\s#]*+(?:(?:#|[^\S\n])++[^\s#]++)*+)(?:#|[^\S\n])*+$", re.MULTILINE)
 TAGS = re.compile(r"</?(?:br|sup|sub|u|mark)\s*/?>")
 
 

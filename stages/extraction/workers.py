@@ -25,6 +25,8 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its par
 AHEAD = 32
 # The exit code of a worker that has grown and wants to be replaced (EX_TEMPFAIL: try again).
 GROWN = 75
+# The exit code of a worker that has run out of memory (EX_OSERR).
+OUT_OF_MEMORY = 71
 
 
 def read_all(
@@ -103,13 +105,14 @@ class _Workers:
                 return document.read.result()
             except OutOfTime:
                 status, error = "timeout", f"took longer than extract.timeout_s ({self.params.timeout_s:g} s)"
-            except MemoryError:
-                status, error = "crashed", f"needs more than extract.memory_mb ({self.params.memory_mb} MB)"
-            except ProcessExpired as fault:
-                if fault.exitcode == GROWN:
+            except (MemoryError, ProcessExpired) as fault:
+                code = OUT_OF_MEMORY if isinstance(fault, MemoryError) else fault.exitcode
+                if code == GROWN:
                     document.read = self._schedule(document.file)
                     continue
-                status, error = "crashed", f"the worker process died (exit code {fault.exitcode})"
+                status, error = "crashed", f"the worker process died (exit code {code})"
+                if code == OUT_OF_MEMORY:
+                    error = f"needs more than extract.memory_mb ({self.params.memory_mb} MB)"
             return Read(document.sha256, None, Extracted(status, error))
         return document.read
 
@@ -149,9 +152,20 @@ def read_in_worker(file: Path, params: ExtractParams) -> Read:
 
     The process then ends, and another takes its place.
     """
-    process = psutil.Process()
-    if process.memory_info().rss > (_Memory.least + (params.memory_mb << 20)) / 2:
+    limit, first = params.memory_mb << 20, _Memory.least == sys.maxsize
+    # The second bound is for a first document that leaves much behind.
+    if not first and _held() > min((_Memory.least + limit) / 2, 0.75 * limit):
         os._exit(GROWN)
-    found = read_stored(file, params)
-    _Memory.least = min(_Memory.least, process.memory_info().rss)
+    try:
+        found = read_stored(file, params)
+    except MemoryError:
+        # MuPDF does not give back what it held when there was no more.
+        os._exit(OUT_OF_MEMORY)
+    _Memory.least = min(_Memory.least, _held())
     return found
+
+
+def _held() -> int:
+    """Return the bytes this process holds; on Linux as `memory_mb` limits them, used or not."""
+    info = psutil.Process().memory_info()
+    return int(getattr(info, "data", info.rss))
