@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-import pymupdf
-import pymupdf4llm
-from pymupdf4llm.ocr import OCRMode
+import onnxruntime
 
 from stages.extraction.ocr import recognise
 from stages.extraction.params import ExtractParams
@@ -15,21 +13,46 @@ PageReader = Callable[[int], str]
 # `header` and `footer` leave out the running heads and page numbers that the layout model finds.
 # OCR is done here and not by the engine: that has none without layout analysis, and with it takes what is installed.
 OPTIONS: dict[str, dict[str, Any]] = {
-    "layout": {"use_ocr": OCRMode.NEVER, "header": False, "footer": False},
+    "layout": {"use_ocr": False, "header": False, "footer": False},
     "fast": {"ignore_images": True, "ignore_graphics": False},
 }
 # `fast` tells headings by their size, relative to the text of the document's first pages.
 PAGES_FOR_SIZES = 10
 
 
-def page_reader(document: pymupdf.Document, params: ExtractParams) -> PageReader:
-    """Return the reader of `document`'s pages (numbered from 0), by `params.engine`.
+class OneThread(onnxruntime.SessionOptions):
+    """How the layout model is run: each worker keeps one core busy, so more threads would only wait for each other.
+
+    PyMuPDF turns the arena off, for it keeps what the largest page needed. A worker that grows is replaced, and with
+    the arena the model takes two thirds of the time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.intra_op_num_threads = self.inter_op_num_threads = 1
+
+    @property
+    def enable_cpu_mem_arena(self) -> bool:
+        """Say that the arena is on, whoever turns it off."""
+        return True
+
+    @enable_cpu_mem_arena.setter
+    def enable_cpu_mem_arena(self, value: bool) -> None:
+        pass
+
+
+def page_reader(document: Any, params: ExtractParams) -> PageReader:
+    """Return the reader of the pages (numbered from 0) of `document`, one of PyMuPDF's, by `params.engine`.
 
     `layout` works with layout analysis, `fast` without. With `params.ocr`, a page that is a picture of text (by
     PyMuPDF4LLM's model of such pages) or whose font has no Unicode is read by Tesseract first; text that an earlier
     OCR left in the file is kept. PyMuPDF4LLM chooses the engine for the whole process, so one process uses one at a
     time.
     """
+    # The model is loaded when the module is.
+    onnxruntime.SessionOptions = OneThread
+    import pymupdf4llm
+
     pymupdf4llm.use_layout(params.engine == "layout")
     options = dict(OPTIONS[params.engine])
     if params.engine == "fast":

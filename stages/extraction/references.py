@@ -15,7 +15,10 @@ AFTERWARDS = re.compile(rf"^{NUMBER}(?:appendi|annex|anhang|acknowledg|supplemen
 NAMED = re.compile(rf"^{NUMBER}(?:{NAMES})\s*:?$", re.I)
 MARKS = re.compile(r"\]\([^)]*\)|[*_`\[\]]|<[^>]+>")
 # A heading of Markdown, or a line that is bold as a whole: what `fast` makes of a heading in the text's own size.
-HEADINGS = re.compile(r"^(?:(#{1,6})[^\S\n]+(.+?)[^\S\n]*#*|(\*\*[^\n]+\*\*))[^\S\n]*$", re.M)
+# As in text.py, no repetition gives back what it has taken.
+HEADINGS = re.compile(
+    r"^(?:(#{1,6})[^\S\n]+(.[^\s#]*+(?:(?:#|[^\S\n])++[^\s#]++)*+)(?:#|[^\S\n])*+|(\*\*[^\n]+\*\*)[^\S\n]*+)$", re.M
+)
 # An underlined one, and a line that says nothing else between two empty ones: text files know no other headings.
 UNMARKED = re.compile(r"(?:\A|(?<=\n))(?=[^\n]{4,60}\n)([^\S\n]*\S[^\n]*)\n(?=[-=]{3,}[^\S\n]*\n|[^\S\n]*\n)")
 BOLD = 7  # below every level of "#"

@@ -11,6 +11,8 @@ MARKUP = re.compile(r"\]\([^)\s]*\)|[\[*_`\]]")
 MIN_PAGES = 3
 # What repeats deeper than so many blocks, or makes up more than this share of the pages, is content (forms, tables).
 DEPTH = 3
+# Characters up to which a block may count the pages.
+LONGEST = 300
 MAX_SHARE = 0.3
 
 
@@ -53,6 +55,8 @@ def _forms(block: str, page: int) -> set[str]:
     if block.startswith(("#", "|", "-", "+", "```")):
         return set()
     text = " ".join(MARKUP.sub("", block).split())
+    if len(text) > LONGEST:
+        return {text}
     # A number that counts the pages differs from theirs by the same amount on each.
     counting = {
         f"{text[: found.start()]}\0{int(found[0]) - page}\0{text[found.end() :]}"
