@@ -66,12 +66,14 @@ def read_texts(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def with_changes(content: Params, changes: Sequence[str]) -> Params:
-    """Return params.yaml's content with `key=value` changes to its `train` section."""
-    train = dict(content["train"])
+    """Return params.yaml's content with changes: `key=value` to its `train` section, `model.key=value` to `model`."""
+    changed = {**content, "train": dict(content["train"]), "model": dict(content["model"])}
     for change in changes:
         key, _, value = change.partition("=")
-        train[key] = type(train[key])(value)
-    return {**content, "train": train}
+        section, _, name = key.rpartition(".")
+        place = changed[section or "train"]
+        place[name] = type(place[name])(value)
+    return changed
 
 
 def macro_f1(true: list[str], given: list[str]) -> float:
@@ -255,7 +257,9 @@ def main() -> None:
     parser.add_argument("--recipe", action="store_true")
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--whole", action="store_true")
-    parser.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", help="a key of `train` in params.yaml")
+    parser.add_argument(
+        "-S", action="append", default=[], metavar="KEY=VALUE", help="a key of `train` in params.yaml, or model.KEY"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     os.environ.setdefault("PIPELINE_CACHE", str(Path(".cache").resolve()))
