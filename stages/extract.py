@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import polars as pl
 
 from stages.corpus.csvs import read_csv, some
 from stages.corpus.documents import Folder, Source, list_documents
-from stages.corpus.tables import COLUMNS, DOCUMENTS, SLICE, table_in_parts
+from stages.corpus.tables import COLUMNS, DOCUMENTS, KEYS, SLICE, table_in_parts, write_table
 from stages.extraction.params import ExtractParams
-from stages.extraction.stored import Read
+from stages.extraction.stored import Last, Read, nothing
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
 from stages.files import Metrics, write_csv, write_json
@@ -37,14 +37,14 @@ def extract(
     metadata: pl.DataFrame,
     params: ExtractParams,
     workers: int,
-    last: Callable[[], Path | None] = lambda: None,
+    last: Last = nothing,
 ) -> Iterator[pl.DataFrame]:
     """Read documents in worker processes and yield the documents table in parts.
 
     Args:
         sources: sorted by id.
         metadata: `document_id` and any columns; a filled `title` wins over the one found in the file.
-        last: gives the documents table of the last run, which spares reading what an empty store lacks.
+        last: gives the tables of the last run, which spare reading what an empty store lacks.
 
     Raises:
         UserError: if metadata lacks a column that becomes part of the text.
@@ -64,7 +64,7 @@ def check_columns(metadata: pl.DataFrame, columns: list[str]) -> None:
 def tabulate(
     documents: Iterable[tuple[Source, Read]], metadata: pl.DataFrame, columns: list[str]
 ) -> Iterator[pl.DataFrame]:
-    """Yield the documents table in parts, metadata joined, duplicates marked.
+    """Yield the tables of documents and of keys, side by side, in parts; metadata joined, duplicates marked.
 
     Of documents with the same text the first is `ok`, the others name it.
 
@@ -79,7 +79,7 @@ def tabulate(
     while part := list(islice(rest, SLICE)):
         yield pl.DataFrame(
             [_row(source, read, known.get(source.document_id, {}), columns, first) for source, read in part],
-            schema=COLUMNS[DOCUMENTS.name],
+            schema=COLUMNS[DOCUMENTS.name] | COLUMNS[KEYS.name],
         )
 
 
@@ -161,7 +161,7 @@ def main() -> None:
     folder = list_documents(corpus / "documents")
     workers, facts = read_runtime().worker_count(), []
     with table_in_parts(DOCUMENTS) as write:
-        for part in extract(folder.sources, metadata, params, workers, lambda: last_output(DOCUMENTS)):
+        for part in extract(folder.sources, metadata, params, workers, last_tables):
             write(part)
             facts.append(part.drop("markdown", "text"))
         documents = pl.concat(facts)
@@ -169,11 +169,18 @@ def main() -> None:
         if "ok" not in set(documents["status"]):
             raise UserError(f"{corpus / 'documents'}: none of the {len(documents)} documents could be read (see above)")
 
+    write_table(documents, KEYS)
     metrics = measure(documents, folder)
     write_json(Path("metrics/extract.json"), metrics)
     write_csv(Path("metrics/extract/lengths.csv"), count_lengths(documents.filter(pl.col("status") == "ok")["tokens"]))
     write_csv(Path("metrics/extract/status.csv"), documents.group_by("status").len("documents").sort("status"))
     log.info("extract: %s", ", ".join(f"{count} {status}" for status, count in metrics["status"].items() if count))
+
+
+def last_tables() -> tuple[Path, Path] | None:
+    """Return the tables of documents and of keys that the last run wrote, if DVC has both."""
+    documents, keys = last_output(DOCUMENTS), last_output(KEYS)
+    return (documents, keys) if documents and keys else None
 
 
 def report(documents: pl.DataFrame, folder: Folder, corpus: Path, metadata: pl.DataFrame) -> None:

@@ -164,7 +164,6 @@ def test_a_response_of_the_last_output_that_was_lost_is_asked_for_again(
     )
     responses.write_parquet(place.folder / "last.parquet")
     (place.folder / ".cache").rename(place.folder / ".cache-of-before")
-    content = (place.folder / "last.parquet").read_bytes()
-    monkeypatch.setattr("stages.annotators.openai.last_output", lambda path: content)
+    monkeypatch.setattr("stages.annotators.openai.last_output", lambda path: place.folder / "last.parquet")
     ended = annotate()
     assert (ended.code, ended.sent) == (0, 1)

@@ -11,6 +11,7 @@ from stages.files import clear_temporary, replacing, write_parquet
 from stages.runtime.errors import UserError
 
 DOCUMENTS = Path("data/extracted/documents.parquet")
+KEYS = Path("data/extracted/keys.parquet")
 ANNOTATIONS = Path("data/annotated/annotations.parquet")
 RESPONSES = Path("data/annotated/responses.parquet")
 LABELS = Path("data/merged/labels.parquet")
@@ -39,10 +40,10 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
         "status": text,
         "error": text,
         "duplicate_of": text,
-        "title_in_file": text,  # before metadata.csv
         "language": text,
-        "key": text,  # of the store; null where the result is not kept
     },
+    # Of the store, null where the result is not kept; and the title before metadata.csv. No other stage reads them.
+    "keys.parquet": {"document_id": text, "key": text, "title_in_file": text},
     "annotations.parquet": {
         "document_id": text,
         "category": text,

@@ -13,7 +13,7 @@ NUMBER = r"(?:(?:\d+|[A-Z]|[IVX]+)(?:\.\d+)*[.):]?\s+)?"
 # What may follow it in a text file, where nothing else marks a heading.
 AFTERWARDS = re.compile(rf"^{NUMBER}(?:appendi|annex|anhang|acknowledg|supplement|about the author)", re.I)
 NAMED = re.compile(rf"^{NUMBER}(?:{NAMES})\s*:?$", re.I)
-MARKS = re.compile(r"\]\([^)]*\)|[*_`\[\]]|<[^>]+>")
+MARKS = re.compile(r"\]\([^)\[]*+\)|[*_`\[\]]|<[^>]+>")
 # A heading of Markdown, or a line that is bold as a whole: what `fast` makes of a heading in the text's own size.
 # As in text.py, no repetition gives back what it has taken.
 HEADINGS = re.compile(

@@ -7,7 +7,7 @@ from itertools import takewhile
 BLOCKS = re.compile(r"\n[^\S\n]*\n\s*")
 NUMBER = re.compile(r"\d+")
 # Signs of Markdown and of links, which break one running foot differently from page to page.
-MARKUP = re.compile(r"\]\([^)\s]*\)|[\[*_`\]]")
+MARKUP = re.compile(r"\]\([^)\s\[]*+\)|[\[*_`\]]")
 MIN_PAGES = 3
 # What repeats deeper than so many blocks, or makes up more than this share of the pages, is content (forms, tables).
 DEPTH = 3

@@ -28,6 +28,14 @@ CODE = Path(__file__).parent
 NOT_READING = ("params.py", "stored.py", "workers.py")
 
 
+# Gives a documents table and the table of its keys, or None.
+Last = Callable[[], tuple[Path, Path] | None]
+
+
+def nothing() -> None:
+    """Give no tables of a last run."""
+
+
 @dataclass(frozen=True)
 class Read:
     """A file's bytes and what was read from them; `key` is None where that is not kept, `sha256` "" without bytes."""
@@ -68,10 +76,10 @@ class Results:
     """What was read before: in the store, or else in the last output.
 
     Args:
-        last: gives a documents table that an empty store is filled from, or None; asked when a key is missing.
+        last: gives the tables that an empty store is filled from; asked when a key is missing.
     """
 
-    def __init__(self, params: ExtractParams, last: Callable[[], Path | None] = lambda: None) -> None:
+    def __init__(self, params: ExtractParams, last: Last = nothing) -> None:
         self.store = Store("extract")
         self.params = params
         self.last = last
@@ -113,26 +121,25 @@ class Results:
     @cached_property
     def _in_last(self) -> set[str]:
         last = self.last()
-        # A table from before there was this column answers nothing.
-        if last is None or "key" not in pl.read_parquet_schema(last):
-            return set()
-        return set(pl.scan_parquet(last).select("key").drop_nulls().collect()["key"])
+        return set() if last is None else set(pl.read_parquet(last[1])["key"].drop_nulls())
 
     def _fill(self) -> None:
         """Put all of the last output into the store: of one engine, params and code, one key fits or none does."""
         last, self._in_last = self.last(), set()
         if last is None:
             return
-        table = pl.scan_parquet(last).filter(pl.col("key").is_not_null())
+        documents, keys = map(pl.scan_parquet, last)
+        # Both have a row for each document, in the same order.
+        table = pl.concat([documents, keys.drop("document_id")], how="horizontal")
         log.info("extract: the store is filled from the last output")
         for start in range(0, table.select(pl.len()).collect().item(), SLICE):
             for row in table.slice(start, SLICE).collect().iter_rows(named=True):
-                if self.store.get(row["key"]) is None:
+                if row["key"] and self.store.get(row["key"]) is None:
                     self.put(row["key"], from_row(row, self.params))
 
 
 def from_row(row: dict, params: ExtractParams) -> Extracted:
-    """Return what was read from a document, given its row of the documents table."""
+    """Return what was read from a document, given its row of both tables."""
     good = row["status"] in ("ok", "duplicate")
     return Extracted(
         status="ok" if good else row["status"],

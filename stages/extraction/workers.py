@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as OutOfTime
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 from stages.corpus.documents import why_unreadable
 from stages.extraction.params import ExtractParams
 from stages.extraction.reading import Extracted
-from stages.extraction.stored import Read, Results, read_stored, unreadable
+from stages.extraction.stored import Last, Read, Results, nothing, read_stored, unreadable
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its parent dies
 # Documents for each worker that are begun while the first of them is waited for: one that hangs stops no other.
@@ -29,16 +29,14 @@ GROWN = 75
 OUT_OF_MEMORY = 71
 
 
-def read_all(
-    files: Iterable[Path], params: ExtractParams, workers: int, last: Callable[[], Path | None] = lambda: None
-) -> Iterator[Read]:
+def read_all(files: Iterable[Path], params: ExtractParams, workers: int, last: Last = nothing) -> Iterator[Read]:
     """Yield what is read from each of `files`, in their order, by as many processes as `workers`.
 
     A document that takes longer than `timeout_s`, needs more than `memory_mb` or breaks its worker yields the status
     `timeout` or `crashed`; neither is kept, so a later run tries it again.
 
     Args:
-        last: gives a documents table that an empty store is filled from, if there is one.
+        last: gives the tables of a last run, from which an empty store is filled.
     """
     waiting = deque[_Document]()
     with _Workers(params, workers, Results(params, last)) as pool:
