@@ -39,7 +39,7 @@ def extract(
     workers: int,
     last: Last = nothing,
 ) -> Iterator[pl.DataFrame]:
-    """Read documents in worker processes and yield the documents table in parts.
+    """Read documents in worker processes and yield the tables of documents and of keys, side by side, in parts.
 
     Args:
         sources: sorted by id.

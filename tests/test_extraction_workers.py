@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from stages.extraction.params import ExtractParams
 from stages.extraction.reading import Extracted, read
 from stages.extraction.stored import Read, read_stored
 from stages.extraction.workers import GROWN, read_all, read_in_worker
-from tests.small_pdfs import FAST, PROSE, pdf, shorter, slow_pdf, stored
+from tests.conftest import ROOT
+from tests.small_pdfs import FAST, LAYOUT, PROSE, pdf, shorter, slow_pdf, stored
 
 NO_METADATA = pl.DataFrame(schema={"document_id": pl.String})
 
@@ -198,3 +200,22 @@ def test_a_table_is_written_in_row_groups_and_whole_or_not_at_all(workspace: Pat
         raise KeyError
     assert table.read_bytes() == before
     assert [file.name for file in table.parent.iterdir()] == [DOCUMENTS.name]
+
+
+def test_a_worker_runs_the_layout_model_in_one_thread(workspace: Path) -> None:
+    """Importing PyMuPDF loads the model: what is set afterwards comes too late."""
+    (workspace / "a.pdf").write_bytes(pdf(PROSE))
+    code = f"""
+import gc
+from pathlib import Path
+from stages.extraction.params import ExtractParams
+from stages.extraction.reading import read
+read(Path("a.pdf").read_bytes(), ".pdf", ExtractParams(**{LAYOUT.model_dump()}))
+import onnxruntime
+sessions = [each for each in gc.get_objects() if isinstance(each, onnxruntime.InferenceSession)]
+print({{session.get_session_options().intra_op_num_threads for session in sessions}})
+"""
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{1}"

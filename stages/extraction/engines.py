@@ -41,6 +41,10 @@ class OneThread(onnxruntime.SessionOptions):
         pass
 
 
+# Importing PyMuPDF loads the model: this module comes first.
+onnxruntime.SessionOptions = OneThread
+
+
 def page_reader(document: Any, params: ExtractParams) -> PageReader:
     """Return the reader of the pages (numbered from 0) of `document`, one of PyMuPDF's, by `params.engine`.
 
@@ -49,8 +53,6 @@ def page_reader(document: Any, params: ExtractParams) -> PageReader:
     OCR left in the file is kept. PyMuPDF4LLM chooses the engine for the whole process, so one process uses one at a
     time.
     """
-    # The model is loaded when the module is.
-    onnxruntime.SessionOptions = OneThread
     import pymupdf4llm
 
     pymupdf4llm.use_layout(params.engine == "layout")

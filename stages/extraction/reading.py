@@ -68,9 +68,8 @@ def _read_text(content: bytes, params: ExtractParams) -> Extracted:
 
 
 def _read_pdf(content: bytes, params: ExtractParams) -> Extracted:
+    from stages.extraction.engines import page_reader  # isort: split
     import pymupdf
-
-    from stages.extraction.engines import page_reader
 
     try:
         document = pymupdf.open(stream=content, filetype="pdf")

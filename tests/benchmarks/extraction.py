@@ -21,7 +21,10 @@ from stages.corpus.tables import DOCUMENTS, read_table
 from tests.conftest import ROOT, edit_params, make_corpus
 
 PLAIN = "[pymupdf4llm.to_markdown(file, use_ocr=False) for file in files]"
-BATCH = "pymupdf4llm.convert_batch(files, workers={workers}, options={{'use_ocr': False}})"
+BATCH = (
+    "done = pymupdf4llm.convert_batch(files, workers={workers}, out_dir='.', options={{'use_ocr': False}})\n"
+    "    sys.exit(next((repr(each.error) for each in done if not each.success), 0))"
+)
 
 
 def use(folder: Path, corpus: Path, **extract: object) -> None:
