@@ -49,6 +49,14 @@ def test_running_heads_feet_and_page_numbers_are_dropped(params: Any) -> None:
     assert "printed 2021" not in result.markdown
 
 
+@pytest.mark.parametrize("height", [40, 72, 400, 800])
+@pytest.mark.parametrize("params", [FAST, LAYOUT], ids=["fast", "layout"])
+def test_a_page_of_one_line_is_not_taken_for_a_head(params: Any, height: float) -> None:
+    document = pymupdf.open()
+    document.new_page().insert_text((72, height), "A notice of one line about the ferries of the island")
+    assert read(document.tobytes(), ".pdf", params).body == "A notice of one line about the ferries of the island"
+
+
 def test_left_and_right_pages_may_have_heads_of_their_own() -> None:
     pages = [f"{'Miller' if n % 2 else 'On Ferries'}\n\n{page_of(SUBJECTS[n])}\n\n{n + 1}" for n in range(5)]
     assert drop_running(pages) == [page_of(SUBJECTS[n]) for n in range(5)]

@@ -65,6 +65,11 @@ def page_reader(document: Any, params: ExtractParams) -> PageReader:
     def read_page(page: int) -> str:
         if params.ocr:
             recognise(document[page])
-        return str(pymupdf4llm.to_markdown(document, pages=[page], show_progress=False, **options))
+        markdown = str(pymupdf4llm.to_markdown(document, pages=[page], show_progress=False, **options))
+        if params.engine == "layout" and not markdown.strip() and document[page].get_text().strip():
+            # The model takes a lone line, wherever it stands, for a running head.
+            whole = {**options, "header": True, "footer": True}
+            markdown = str(pymupdf4llm.to_markdown(document, pages=[page], show_progress=False, **whole))
+        return markdown
 
     return read_page

@@ -8,6 +8,7 @@ Every way is a process of its own, timed from its start to its end.
 
 import argparse
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,10 @@ import pymupdf
 from stages.corpus.tables import DOCUMENTS, read_table
 from tests.conftest import ROOT, edit_params, make_corpus
 
+PROSE = (
+    "the study of a method shows that results for patients and students are better with more data than before but "
+    "some questions remain open in practice because few teachers and doctors know how to use them at work every day"
+)
 PLAIN = "[pymupdf4llm.to_markdown(file, use_ocr=False) for file in files]"
 BATCH = (
     "done = pymupdf4llm.convert_batch(files, workers={workers}, out_dir='.', options={{'use_ocr': False}})\n"
@@ -79,7 +84,7 @@ def measure_again(arguments: argparse.Namespace) -> None:
         alone = make_corpus(folder / "alone", {})
         for number in range(arguments.documents + 1):
             document = pymupdf.open()
-            words = " ".join(f"word{number * place}" for place in range(400))
+            words = " ".join(random.Random(number).choices(PROSE.split(), k=400))
             document.new_page().insert_textbox((50, 50, 550, 800), words, fontsize=9)
             place = alone if number == arguments.documents else corpus
             document.save(place / f"documents/{number:05}.pdf")
