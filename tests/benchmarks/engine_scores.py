@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Literal
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -54,7 +55,7 @@ def render(file: Path, text: str) -> None:
     document.build([Paragraph(escape(title), HEAD), Paragraph(escape(body), BODY)])
 
 
-def read(files: list[Path], engine: str) -> list[str]:
+def read(files: list[Path], engine: Literal["layout", "fast"]) -> list[str]:
     """Return what the model would read of each file."""
     params = ExtractParams(
         engine=engine,
@@ -109,7 +110,7 @@ def main() -> None:
                 render(file, text)
             texts["as given"] = table["text"].to_list()
         os.chdir(ROOT)
-        texts.update({engine: read(files, engine) for engine in ("layout", "fast")})
+        texts["layout"], texts["fast"] = read(files, "layout"), read(files, "fast")
         labels = table["label"].to_list()
         columns = {
             f"{classifier} {way}": given
