@@ -28,7 +28,7 @@ import polars as pl
 import psutil
 
 from stages.corpus.documents import ENDINGS
-from stages.corpus.tables import DOCUMENTS
+from stages.corpus.tables import DOCUMENTS, KEYS
 from stages.extract import STATUSES
 from tests.benchmarks.damage import DAMAGE, HOSTILE
 from tests.benchmarks.odd_files import NAMES, make_special_files
@@ -36,6 +36,7 @@ from tests.conftest import ROOT, edit_params, make_corpus
 
 OUTPUTS = {
     DOCUMENTS.as_posix(),
+    KEYS.as_posix(),
     "metrics/extract.json",
     "metrics/extract/lengths.csv",
     "metrics/extract/status.csv",
