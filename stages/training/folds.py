@@ -1,70 +1,18 @@
-"""Cross-validation: which documents each fold is tested on, and chosen by."""
+"""Cross-validation of the model that is trained."""
 
 import logging
 import shutil
 import statistics
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from stages.evaluation.scores import scores
 from stages.files import Metrics, write_parquet
-from stages.params.seeds import derive, rank
-from stages.runtime.errors import UserError
+from stages.splitting.folds import make_folds
 from stages.training.fitting import Task, fit, probabilities
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Places of documents: learned from, the best epoch chosen by, and predicted."""
-
-    train: list[int]
-    validation: list[int]
-    test: list[int]
-
-
-def make_folds(frame: pl.DataFrame, folds: int, validation_share: float, seed: int) -> Iterator[Fold]:
-    """Divide documents into `folds` parts, stratified by class, duplicates in one part; yield each fold in turn.
-
-    In each class the groups stand in a seeded order that depends on their names alone, as on a circle. A fold is
-    tested on one arc of it, its best epoch is chosen by the next, and it learns from the rest. One more document
-    thus moves at most border cases.
-
-    Args:
-        frame: `label`, `group`.
-        validation_share: of the documents that are not tested on, the share to choose by.
-
-    Raises:
-        UserError: if there are more folds than the largest class has groups, or nothing is left to choose by.
-    """
-    by_class: defaultdict[str, dict[str, list[int]]] = defaultdict(dict)
-    label_of: dict[str, str] = {}
-    for place, (label, group) in enumerate(frame.select("label", "group").iter_rows()):
-        by_class[label_of.setdefault(group, label)].setdefault(group, []).append(place)
-    if folds > (most := max(len(groups) for groups in by_class.values())):
-        raise UserError(f"train.folds: {folds} is more than the {most} distinct documents of the largest class")
-
-    order = derive(seed, "folds")
-    tested, angle = [0] * len(frame), [0.0] * len(frame)
-    for groups in by_class.values():
-        for position, name in enumerate(sorted(groups, key=lambda name: rank(order, "group", name))):
-            for place in groups[name]:
-                # In whole numbers, so that rounding cannot put a document into two folds or none.
-                tested[place] = (2 * position + 1) * folds // (2 * len(groups))
-                angle[place] = (position + 0.5) / len(groups)
-    chosen = validation_share * (1 - 1 / folds)
-    for fold in range(folds):
-        test = [place for place, own in enumerate(tested) if own == fold]
-        rest = [place for place, own in enumerate(tested) if own != fold]
-        validation = [place for place in rest if (angle[place] - (fold + 1) / folds) % 1 < chosen]
-        if not validation or len(validation) == len(rest):
-            raise UserError(f"train.folds: of {len(rest)} documents beside fold {fold + 1} none are left to choose by")
-        yield Fold(sorted({*rest} - {*validation}), validation, test)
 
 
 def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, checkpoints: Path) -> pl.DataFrame:
