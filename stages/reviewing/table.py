@@ -107,6 +107,7 @@ def edit(text: str, columns: tuple[str, str], document: str, after: str | None) 
 
 
 def _row(cells: list[str], ending: str) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator=ending).writerow(cells)
-    return buffer.getvalue()
+    buffer = io.StringIO(newline="")
+    # It quotes what its own line end holds, so that one of \n would leave a cell's \r bare.
+    csv.writer(buffer, lineterminator="\r\n").writerow(cells)
+    return buffer.getvalue().removesuffix("\r\n") + ending

@@ -1,0 +1,43 @@
+"""Where out-of-fold probabilities come from: the cross-validation of train, or that of the frozen embeddings."""
+
+import numpy as np
+import polars as pl
+
+from stages.evaluation.baselines import out_of_fold_embeddings
+from stages.evaluation.calibration import fit_temperature, scaled
+from stages.evaluation.params import EvaluateParams
+from stages.evaluation.vectors import embed
+from stages.suspects.doubts import OutOfFold
+
+# Below any probability that says something: the logarithm of 0 is none.
+SMALLEST = 1e-12
+
+
+def from_folds(documents: pl.DataFrame, table: pl.DataFrame) -> OutOfFold:
+    """Take the predictions of `train.folds`.
+
+    Args:
+        documents: `document_id`, `label`, `side` of train and validation.
+        table: the table `out_of_fold.parquet` of the same documents.
+    """
+    joined = documents.join(table.select("document_id", "probabilities"), on="document_id", maintain_order="left")
+    return _calibrated(joined, np.array(joined["probabilities"].to_list(), dtype=np.float64))
+
+
+def from_embeddings(documents: pl.DataFrame, params: EvaluateParams, device: str) -> OutOfFold:
+    """Cross-validate the baseline of frozen embeddings: seconds, whatever model is trained.
+
+    Args:
+        documents: `document_id`, `text`, `label`, `group`, `side` of train and validation.
+        device: where the embedding model runs.
+    """
+    vectors = embed(documents["text"].to_list(), params.embeddings.max_tokens, device)
+    return _calibrated(documents, out_of_fold_embeddings(documents, vectors, params.embeddings.C, params.seed))
+
+
+def _calibrated(documents: pl.DataFrame, probabilities: np.ndarray) -> OutOfFold:
+    """Scale by a temperature of these predictions' own: models of folds are another matter than the one that is kept."""
+    labels = sorted(set(documents["label"]))
+    logits = np.log(np.maximum(probabilities, SMALLEST))
+    found = OutOfFold(documents.select("document_id", "label", "side"), probabilities, labels)
+    return OutOfFold(found.documents, scaled(logits, fit_temperature(logits, found.given())), labels)
