@@ -3,20 +3,29 @@
 import logging
 import shutil
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from stages.evaluation.scores import scores
 from stages.files import Metrics, write_parquet
-from stages.splitting.folds import make_folds
+from stages.splitting.folds import Fold, make_folds, nested_subset
 from stages.training.fitting import Task, fit, probabilities
 
 log = logging.getLogger(__name__)
 
+# Of a fold's training documents.
+WHOLE = 1.0
+SHARES = (0.25, 0.5, 0.75, WHOLE)
+
 
 def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, checkpoints: Path) -> pl.DataFrame:
     """Predict each document with a model that saw neither it nor its duplicates.
+
+    With `train.learning_curve` also with models that learned from a part of the same documents: of each class the
+    same share, the smaller within the larger. Their best epoch is chosen by the same documents, too, so that a step of
+    the curve is what more to learn from is worth and nothing else.
 
     Args:
         task: what the fits share; its rows are the documents of `frame`, in order.
@@ -24,29 +33,50 @@ def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, che
         checkpoints: where finished folds are kept as well, so that a run that is killed goes on with the next one.
 
     Returns:
-        The table `out_of_fold.parquet`.
+        The columns of `out_of_fold.parquet` and of `learning_curve.parquet`; rows of share 1 are the cross-validation.
     """
-    names = [task.model.config.id2label[number] for number in range(task.model.config.num_labels)]
+    params = task.params
     tables = []
-    for number, fold in enumerate(make_folds(frame, task.params.folds, validation_share, task.params.seed), 1):
-        finished = checkpoints / f"fold-{number}.parquet"
-        if not finished.is_file():
-            fitted = fit(task, fold.train, fold.validation, f"fold {number}", checkpoints / f"fold-{number}")
-            found = probabilities(task, fitted.trainer, fold.test)
-            table = frame[fold.test].select(
-                "document_id",
-                "label",
-                fold=pl.lit(number, pl.Int64),
-                predicted=pl.Series([names[place] for place in found.argmax(axis=1)]),
-                probability=pl.Series(found.max(axis=1).astype(float)),
-                probabilities=pl.Series(found.astype(float).tolist(), dtype=pl.List(pl.Float64)),
+    for number, fold in enumerate(make_folds(frame, params.folds, validation_share, params.seed), 1):
+        for share in SHARES if params.learning_curve else (WHOLE,):
+            name = f"fold-{number}" if share == WHOLE else f"fold-{number}-share-{share}"
+            part = replace(fold, train=nested_subset(frame, fold.train, share, params.seed))
+            table = _predict(task, frame, part, name, checkpoints).with_columns(
+                share=pl.lit(share), fold=pl.lit(number, pl.Int64), documents=pl.lit(len(part.train), pl.Int64)
             )
-            write_parquet(finished, table)
-            shutil.rmtree(checkpoints / f"fold-{number}")
-        tables.append(pl.read_parquet(finished))
-        score = _macro_f1(tables[-1], names)
-        log.info("fold %d of %d: macro F1 %.3f on %d documents", number, task.params.folds, score, len(tables[-1]))
+            tables.append(table)
+            log.info(
+                "fold %d of %d%s: macro F1 %.3f on %d documents",
+                number,
+                params.folds,
+                "" if share == WHOLE else f", {share:.0%} of its training documents ({len(part.train)})",
+                _macro_f1(table, class_names(task)),
+                len(table),
+            )
     return pl.concat(tables)
+
+
+def _predict(task: Task, frame: pl.DataFrame, fold: Fold, name: str, checkpoints: Path) -> pl.DataFrame:
+    """Fit a model to a fold and predict its test documents, or return what an earlier run has kept of that."""
+    finished = checkpoints / f"{name}.parquet"
+    if not finished.is_file():
+        fitted = fit(task, fold.train, fold.validation, name.replace("-", " "), checkpoints / name)
+        found = probabilities(task, fitted.trainer, fold.test)
+        table = frame[fold.test].select(
+            "document_id",
+            "label",
+            predicted=pl.Series([class_names(task)[place] for place in found.argmax(axis=1)]),
+            probability=pl.Series(found.max(axis=1).astype(float)),
+            probabilities=pl.Series(found.astype(float).tolist(), dtype=pl.List(pl.Float64)),
+        )
+        write_parquet(finished, table)
+        shutil.rmtree(checkpoints / name)
+    return pl.read_parquet(finished)
+
+
+def class_names(task: Task) -> list[str]:
+    """Return the classes in the order of the model's logits."""
+    return [task.model.config.id2label[number] for number in range(task.model.config.num_labels)]
 
 
 def summarise(out_of_fold: pl.DataFrame, names: list[str]) -> Metrics:
