@@ -45,9 +45,9 @@ def reviewable(folder: Path, categories: list[str] | None = None, **rows: list[s
     empty = [pl.lit(None, kind).alias(name) for name, kind in absent.items()]
     write_table(pl.DataFrame(annotations).with_columns(empty), ANNOTATIONS)
     suspects = [(name, *row, "train") for name, row in DOUBTED.items()]
-    write_csv(SUSPECTS, pl.DataFrame(suspects, ["document_id", "given", "suggested", "confidence", "side"], orient="row"))
-    unsure = [(name, *row) for name, row in UNSURE.items()]
     write_csv(
-        LEAST_CONFIDENT, pl.DataFrame(unsure, ["document_id", "given", "predicted", "probability"], orient="row")
+        SUSPECTS, pl.DataFrame(suspects, ["document_id", "given", "suggested", "confidence", "side"], orient="row")
     )
+    unsure = [(name, *row) for name, row in UNSURE.items()]
+    write_csv(LEAST_CONFIDENT, pl.DataFrame(unsure, ["document_id", "given", "predicted", "probability"], orient="row"))
     return corpus.relative_to(folder)

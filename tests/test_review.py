@@ -115,7 +115,7 @@ def test_a_document_with_another_label_by_now_is_left_out_and_named(
 
 def test_without_a_run_there_is_nothing_to_review(workspace: Path, corpus: Path) -> None:
     (workspace / "metrics/evaluate/label_suspects.csv").unlink()
-    with pytest.raises(UserError, match="label_suspects.csv is missing: `dvc repro` makes it"):
+    with pytest.raises(UserError, match=r"suspects[.]csv is missing"):
         open_review(corpus, None)
 
 
@@ -188,9 +188,7 @@ def test_a_second_review_of_the_corpus_is_refused_in_a_line(corpus: Path, worksp
     with alone_or_not_at_all(corpus / ".review.lock", "busy"):
         second = run_stage("review", cwd=workspace)
     assert second.returncode == 1
-    assert second.stderr == (
-        "error: corpus: another review of this corpus is open: end it there (Ctrl-C) first\n"
-    )
+    assert second.stderr == ("error: corpus: another review of this corpus is open: end it there (Ctrl-C) first\n")
     assert not (corpus / ".review.lock").exists()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import browser, watched  # noqa: F401  (a fixture)
+from tests.browser import watched
 from tests.conftest import ROOT
 from tests.small_reviewing import LABELS_GIVEN, ORDER, reviewable
 
@@ -70,7 +70,9 @@ def says(page: "Page", element: str) -> str:
 
 
 def test_a_review_from_start_to_end_by_keyboard_alone(
-    workspace: Path, review: Callable[..., Running], browser: "Browser"  # noqa: F811
+    workspace: Path,
+    review: Callable[..., Running],
+    browser: "Browser",
 ) -> None:
     corpus = reviewable(workspace, overrides=["elsewhere,rail"])
     running = review()
@@ -83,7 +85,10 @@ def test_a_review_from_start_to_end_by_keyboard_alone(
         assert says(page, "question") == "Labelled rail; the model thinks bread (93 %)."
         # What stands in a document is text and nothing else.
         assert "<b>Not bold</b> & <script>alert(1)</script>" in says(page, "text")
-        assert page.locator("#classes button").all_inner_texts()[:2] == ["1\nbread\nmodel\nBaking", "2\nrail\nnow\nTrains"]
+        assert page.locator("#classes button").all_inner_texts()[:2] == [
+            "1\nbread\nmodel\nBaking",
+            "2\nrail\nnow\nTrains",
+        ]
 
         press("1")
         is_at(page, "tram")
@@ -144,7 +149,9 @@ def test_a_review_from_start_to_end_by_keyboard_alone(
 
 
 def test_a_reloaded_page_goes_on_and_what_goes_wrong_is_said(
-    workspace: Path, review: Callable[..., Running], browser: "Browser"  # noqa: F811
+    workspace: Path,
+    review: Callable[..., Running],
+    browser: "Browser",
 ) -> None:
     corpus = reviewable(workspace)
     running, file = review(), corpus / "overrides.csv"
@@ -173,7 +180,9 @@ def test_a_reloaded_page_goes_on_and_what_goes_wrong_is_said(
 
 
 def test_blind_labels_by_keyboard_with_more_classes_than_keys(
-    workspace: Path, review: Callable[..., Running], browser: "Browser"  # noqa: F811
+    workspace: Path,
+    review: Callable[..., Running],
+    browser: "Browser",
 ) -> None:
     corpus = reviewable(workspace, categories=[f"topic {number:02},About {number}" for number in range(40)])
     running = review("--gold", "3")
@@ -205,7 +214,11 @@ def test_blind_labels_by_keyboard_with_more_classes_than_keys(
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_it_fits_every_width_light_and_dark(
-    workspace: Path, review: Callable[..., Running], browser: "Browser", width: int, dark: bool  # noqa: F811
+    workspace: Path,
+    review: Callable[..., Running],
+    browser: "Browser",
+    width: int,
+    dark: bool,
 ) -> None:
     reviewable(workspace)
     running = review()
@@ -216,7 +229,9 @@ def test_it_fits_every_width_light_and_dark(
         # All of it at once: the text and the classes scroll in their own places.
         assert seen.page.evaluate("document.documentElement.scrollHeight <= window.innerHeight")
         assert seen.page.locator("#skip").is_visible()
-        light = seen.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128")
+        light = seen.page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0] > 128"
+        )
         assert light == (not dark)
         if folder := os.environ.get("SCREENSHOTS"):
             seen.page.screenshot(path=Path(folder, f"review-{width}-{'dark' if dark else 'light'}.png"))
@@ -228,7 +243,7 @@ def other_site() -> Iterator[str]:
     """A page of another site: of another port of this machine."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
             self.end_headers()
@@ -245,7 +260,10 @@ def other_site() -> Iterator[str]:
 
 
 def test_a_page_of_another_site_can_do_nothing_even_if_it_knew_the_token(
-    workspace: Path, review: Callable[..., Running], browser: "Browser", other_site: str  # noqa: F811
+    workspace: Path,
+    review: Callable[..., Running],
+    browser: "Browser",
+    other_site: str,
 ) -> None:
     corpus = reviewable(workspace)
     running = review()

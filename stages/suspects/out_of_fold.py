@@ -3,14 +3,35 @@
 import numpy as np
 import polars as pl
 
+from stages.corpus.csvs import some
+from stages.corpus.tables import OUT_OF_FOLD
 from stages.evaluation.baselines import out_of_fold_embeddings
 from stages.evaluation.calibration import fit_temperature, scaled
 from stages.evaluation.params import EvaluateParams
 from stages.evaluation.vectors import embed
+from stages.runtime.errors import UserError
 from stages.suspects.doubts import OutOfFold
 
 # Below any probability that says something: the logarithm of 0 is none.
 SMALLEST = 1e-12
+
+
+def out_of_fold(
+    documents: pl.DataFrame, folds: pl.DataFrame, params: EvaluateParams, device: str
+) -> tuple[OutOfFold, str]:
+    """Return the out-of-fold probabilities there are, and where they come from: `folds`, or else `embeddings`.
+
+    Args:
+        documents: `document_id`, `text`, `label`, `group`, `side` of train and validation.
+        folds: the table `out_of_fold.parquet`, empty without `train.folds`.
+        device: where the embedding model runs.
+
+    Raises:
+        UserError: if `folds` is of other documents.
+    """
+    if folds.is_empty():
+        return from_embeddings(documents, params, device), "embeddings"
+    return from_folds(documents, folds), "folds"
 
 
 def from_folds(documents: pl.DataFrame, table: pl.DataFrame) -> OutOfFold:
@@ -19,8 +40,14 @@ def from_folds(documents: pl.DataFrame, table: pl.DataFrame) -> OutOfFold:
     Args:
         documents: `document_id`, `label`, `side` of train and validation.
         table: the table `out_of_fold.parquet` of the same documents.
+
+    Raises:
+        UserError: if it is of others.
     """
-    joined = documents.join(table.select("document_id", "probabilities"), on="document_id", maintain_order="left")
+    predictions = table.select("document_id", "probabilities")
+    joined = documents.join(predictions, on="document_id", how="left", maintain_order="left")
+    if missing := joined.filter(pl.col("probabilities").is_null())["document_id"].to_list():
+        raise UserError(f"{OUT_OF_FOLD}: no predictions for {some(missing)}: `dvc repro` makes them")
     return _calibrated(joined, np.array(joined["probabilities"].to_list(), dtype=np.float64))
 
 
@@ -36,7 +63,7 @@ def from_embeddings(documents: pl.DataFrame, params: EvaluateParams, device: str
 
 
 def _calibrated(documents: pl.DataFrame, probabilities: np.ndarray) -> OutOfFold:
-    """Scale by a temperature of these predictions' own: models of folds are another matter than the one that is kept."""
+    """Scale by a temperature of these predictions' own: their models are others than the one that is kept."""
     labels = sorted(set(documents["label"]))
     logits = np.log(np.maximum(probabilities, SMALLEST))
     found = OutOfFold(documents.select("document_id", "label", "side"), probabilities, labels)
