@@ -128,9 +128,9 @@ def test_a_review_from_start_to_end_by_keyboard_alone(
 
         # The text scrolls by keys, and a decision brings the next one's beginning.
         press("PageDown")
-        page.wait_for_function("document.getElementById('document').scrollTop > 100")
+        page.wait_for_function("() => document.getElementById('document').scrollTop > 100")
         press("ArrowRight")
-        page.wait_for_function("document.getElementById('document').scrollTop === 0")
+        page.wait_for_function("() => document.getElementById('document').scrollTop === 0")
         assert says(page, "title") == "That was the last one"
         assert says(page, "count") == "4 of 5 decided, 1 skipped"
         assert "dvc repro" in says(page, "text")
@@ -170,12 +170,12 @@ def test_a_reloaded_page_goes_on_and_what_goes_wrong_is_said(
         assert says(page, "alert") == "overrides.csv has 'hats' for tram already: left as it is"
         file.write_text("document_id\nloaf\n")
         press("1")
-        page.wait_for_function("document.getElementById('alert').textContent.includes('is missing')")
+        page.wait_for_function("() => document.getElementById('alert').textContent.includes('is missing')")
         assert says(page, "name") == "bun"
         file.write_text(HEADER)
         running.end()
         press("1")
-        page.wait_for_function("document.getElementById('alert').textContent.includes('has ended')")
+        page.wait_for_function("() => document.getElementById('alert').textContent.includes('has ended')")
     assert file.read_text() == HEADER
 
 
@@ -193,7 +193,7 @@ def test_blind_labels_by_keyboard_with_more_classes_than_keys(
         first = says(page, "name")
         assert says(page, "question") == "What is it about?"
         assert not page.is_visible("#keep")
-        told = page.inner_text("body") + page.evaluate("JSON.stringify(window.page ?? null)")
+        told = page.inner_text("body") + page.evaluate("JSON.stringify(page)")
         assert not any(label in told for label in LABELS_GIVEN.values())
         press("Enter")
         press("z")
@@ -281,5 +281,5 @@ def test_a_page_of_another_site_can_do_nothing_even_if_it_knew_the_token(
             "refused"
         )
         seen.page.evaluate("address => { location.href = address }", running.address)
-        seen.page.wait_for_function("document.body.innerText.includes('another site')")
+        seen.page.wait_for_function("() => document.body.innerText.includes('another site')")
     assert (corpus / "overrides.csv").read_text() == HEADER

@@ -13,11 +13,11 @@ CLASSES = ["bread", "rail", "ships", "hats"]
 
 
 def answers(true: np.ndarray, sure: float, seed: int = 0) -> np.ndarray:
-    """Return probabilities of a model that gives the true class `sure` on average, the rest at random."""
+    """Return probabilities of a model that gives the true class `sure`, more or less."""
     random = np.random.default_rng(seed)
     weights = np.ones((len(true), len(CLASSES)))
     weights[np.arange(len(true)), true] = sure * (len(CLASSES) - 1) / (1 - sure)
-    return np.array([random.dirichlet(row) for row in weights])
+    return np.array([random.dirichlet(3 * row) for row in weights])
 
 
 def out_of_fold(labels: np.ndarray, probabilities: np.ndarray) -> OutOfFold:
@@ -41,14 +41,14 @@ def flipped(true: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.n
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_planted_errors_are_found_and_hardly_anything_else(seed: int) -> None:
+def test_most_planted_errors_are_found_and_hardly_anything_else(seed: int) -> None:
     true = np.arange(400) % 4
     labels, places = flipped(true, 0.1, seed)
     suspects = find_suspects(out_of_fold(labels, answers(true, 0.8, seed)))
     names = {f"d{place:04}" for place in places}
     found = set(suspects["document_id"])
-    assert len(found & names) / len(names) >= 0.9
-    assert len(found & names) / len(found) >= 0.9
+    assert len(found & names) / len(names) >= 0.8
+    assert len(found & names) / len(found) >= 0.95
     # What is suggested is what the label was before.
     suggested = dict(suspects.select("document_id", "suggested").iter_rows())
     assert all(suggested[name] == CLASSES[true[int(name[1:])]] for name in found & names)
@@ -60,12 +60,14 @@ def test_clean_labels_of_a_good_model_are_left_alone() -> None:
 
 
 def test_the_most_doubtful_stands_first_with_the_probability_of_what_is_suggested() -> None:
-    sure = [[0.97, 0.01, 0.01, 0.01], [0.01, 0.97, 0.01, 0.01], [0.01, 0.01, 0.97, 0.01], [0.01, 0.01, 0.01, 0.97]]
     true = np.arange(80) % 4
-    probabilities = np.array([sure[place] for place in true])
-    probabilities[0], probabilities[40] = [0.10, 0.88, 0.01, 0.01], [0.02, 0.95, 0.02, 0.01]
+    probabilities = np.where(np.eye(4)[true] == 1, 0.91, 0.03)
+    probabilities[0], probabilities[40] = [0.04, 0.92, 0.02, 0.02], [0.02, 0.95, 0.02, 0.01]
     rows = find_suspects(out_of_fold(true, probabilities)).rows()
-    assert rows == [("d0040", "bread", "rail", 0.95, "validation"), ("d0000", "bread", "rail", 0.88, "validation")]
+    assert rows == [
+        ("d0040", "bread", "rail", pytest.approx(0.95), "validation"),
+        ("d0000", "bread", "rail", pytest.approx(0.92), "validation"),
+    ]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.lists(st.floats(0.01, 1), min_size=4, max_size=4)), max_size=30))

@@ -129,7 +129,9 @@ def refusal(request: web.BaseRequest, port: int, token: str) -> str | None:
     hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
     if request.host not in hosts:
         return f"this server is {hosts[0]} and no other"
-    if not secrets.compare_digest(request.path.partition("/")[2].partition("/")[0].encode(), token.encode()):
+    if not secrets.compare_digest(
+        request.path.partition("/")[2].partition("/")[0].encode(errors="replace"), token.encode()
+    ):
         return "the address holds no valid token: use the one that was printed"
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"http://{request.host}":

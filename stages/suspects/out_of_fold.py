@@ -1,19 +1,18 @@
 """Where out-of-fold probabilities come from: the cross-validation of train, or that of the frozen embeddings."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 
 from stages.corpus.csvs import some
 from stages.corpus.tables import OUT_OF_FOLD
 from stages.evaluation.baselines import out_of_fold_embeddings
-from stages.evaluation.calibration import fit_temperature, scaled
+from stages.evaluation.calibration import fit_temperature
 from stages.evaluation.params import EvaluateParams
 from stages.evaluation.vectors import embed
 from stages.runtime.errors import UserError
-from stages.suspects.doubts import OutOfFold
-
-# Below any probability that says something: the logarithm of 0 is none.
-SMALLEST = 1e-12
+from stages.suspects.doubts import OutOfFold, logarithm
 
 
 def out_of_fold(
@@ -63,8 +62,6 @@ def from_embeddings(documents: pl.DataFrame, params: EvaluateParams, device: str
 
 
 def _calibrated(documents: pl.DataFrame, probabilities: np.ndarray) -> OutOfFold:
-    """Scale by a temperature of these predictions' own: their models are others than the one that is kept."""
-    labels = sorted(set(documents["label"]))
-    logits = np.log(np.maximum(probabilities, SMALLEST))
-    found = OutOfFold(documents.select("document_id", "label", "side"), probabilities, labels)
-    return OutOfFold(found.documents, scaled(logits, fit_temperature(logits, found.given())), labels)
+    """Fit a temperature to these predictions: their models are others than the one that is kept."""
+    found = OutOfFold(documents.select("document_id", "label", "side"), probabilities, sorted(set(documents["label"])))
+    return replace(found, temperature=fit_temperature(logarithm(probabilities), found.given()))
