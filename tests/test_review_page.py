@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -282,4 +284,8 @@ def test_a_page_of_another_site_can_do_nothing_even_if_it_knew_the_token(
         )
         seen.page.evaluate("address => { location.href = address }", running.address)
         seen.page.wait_for_function("() => document.body.innerText.includes('another site')")
+    for address, host in ((running.address, "evil.test"), (running.address[:-3] + "/", None)):
+        headers = {} if host is None else {"Host": host}
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(Request(address, headers=headers), timeout=10)
     assert (corpus / "overrides.csv").read_text() == HEADER
