@@ -57,7 +57,7 @@ def test_a_decision_is_in_the_file_at_once_and_one_that_changes_nothing_says_tha
     assert session.table.path.read_text() == HEADER + "loaf,bread\n"
     session.decide("tram", "bread")
     assert session.table.path.read_text() == HEADER + "loaf,bread\ntram,bread\n"
-    assert session.summary() == "2 documents decided (1 with another label than before): corpus/overrides.csv"
+    assert session.summary() == "2 decided (1 with another label than before): corpus/overrides.csv"
 
 
 def test_a_new_start_goes_on_where_the_last_one_ended(session: Session, corpus: Path) -> None:

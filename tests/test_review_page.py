@@ -143,9 +143,7 @@ def test_a_review_from_start_to_end_by_keyboard_alone(
     assert file.read_text() == before + "loaf,bread\ntram,rail\nbun,bread\nferry,ships\n"
     code, said = running.end()
     assert code == 0
-    assert said.splitlines()[-1] == (
-        "review: 4 documents decided (3 with another label than before): corpus/overrides.csv"
-    )
+    assert said.splitlines()[-1] == ("review: 4 decided (3 with another label than before): corpus/overrides.csv")
     assert "Traceback" not in said
     assert not (corpus / ".review.lock").exists()
 

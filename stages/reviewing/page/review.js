@@ -72,7 +72,7 @@ function question(item) {
 }
 
 function ending(skipped) {
-  const back = skipped ? `The ${skipped} skipped come again when you start the program anew.\n\n` : "";
+  const back = skipped ? `What was skipped (${skipped}) comes again when you start the program anew.\n\n` : "";
   const next = page.blind ? "measures annotator and model against them" : "trains with them";
   return `${back}Your decisions are in ${page.file}; "git diff" shows them, "dvc repro" ${next}.`;
 }
