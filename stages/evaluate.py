@@ -1,4 +1,4 @@
-"""Stage 6: the test set, looked at once; scores beside baselines, against labels and against gold."""
+"""Stage 6: the test set, looked at once; scores beside baselines, against labels and against gold; doubtful labels."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from stages.corpus.csvs import read_csv
-from stages.corpus.tables import CLASSES, LABELS, LEARNING_CURVE, SPLIT, read_table
+from stages.corpus.tables import CLASSES, LABELS, LEARNING_CURVE, OUT_OF_FOLD, SPLIT, read_table
 from stages.evaluation.baselines import embeddings, majority, tfidf
 from stages.evaluation.calibration import calibration_scores, coverage_at, scaled
 from stages.evaluation.judging import against_gold, corrected, judge
@@ -26,6 +26,8 @@ from stages.runtime.command import run
 from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
 from stages.runtime.settings import read_runtime
+from stages.suspects.out_of_fold import out_of_fold
+from stages.suspects.problems import label_problems
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +124,15 @@ def main() -> None:
     def vectors(frame: pl.DataFrame) -> np.ndarray:
         return embed(frame["text"].to_list(), params.embeddings.max_tokens, resolve_device(device))
 
+    sides = {"train": train, "validation": validation}
+    learned = pl.concat([frame.with_columns(side=pl.lit(side)) for side, frame in sides.items()])
+    known = vectors(learned)
     logits = classifier.logits(test["text"].to_list(), params.batch_tokens)
     on_train = classifier.logits(texts, params.batch_tokens)
     baselines = {
         "majority": majority(texts, given).predict(test["text"].to_list()),
         "tfidf": tfidf(texts, given, params.tfidf).predict(test["text"].to_list()),
-        "embeddings": embeddings(vectors(train), given, params.embeddings.C).predict(vectors(test)),
+        "embeddings": embeddings(known[: len(train)], given, params.embeddings.C).predict(vectors(test)),
     }
     answers = Answers(
         labels,
@@ -136,11 +141,14 @@ def main() -> None:
         [labels[place] for place in on_train.argmax(axis=1)],
         {name: found.tolist() for name, found in baselines.items()},
     )
-    curve = learning_curve(read_table(LEARNING_CURVE), pl.concat([train, validation]), labels, params)
+    curve = learning_curve(read_table(LEARNING_CURVE), learned, labels, params)
     metrics = evaluate(test, train, answers, gold, replaced, curve, params)
+    found, source = out_of_fold(learned, read_table(OUT_OF_FOLD), known, params)
+    checked = set(read_csv(corpus, "overrides.csv")["document_id"])
+    metrics["label_suspects"], doubts = label_problems(found, source, checked)
 
     write_json(Path("metrics/evaluate.json"), metrics)
-    for name, table in tables(test, labels, logits, classifier.temperature, metrics).items():
+    for name, table in (tables(test, labels, logits, classifier.temperature, metrics) | doubts).items():
         write_csv(Path(f"metrics/evaluate/{name}.csv"), table)
     report(metrics)
 
@@ -160,6 +168,13 @@ def report(metrics: Metrics) -> None:
         scored["intervals"]["macro_f1"]["high"],
         ", ".join(f"{name} {found['macro_f1']:.3f}" for name, found in metrics["baselines"].items()),
         metrics["train"]["macro_f1"],
+    )
+    doubted = metrics["label_suspects"]
+    log.info(
+        "evaluate: %d of %d labels are doubtful (by %s): `python -m stages.review` goes through them",
+        doubted["suspects"],
+        doubted["documents"],
+        doubted["from"],
     )
 
 

@@ -18,6 +18,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 import hypothesis
 import pytest
 
+from tests.browser import browser as browser
+
 if TYPE_CHECKING:
     from tests.chat_server import ChatServer
     from tests.small_asking import Place, Runner
