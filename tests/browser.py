@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Page
 
 NAMES = ("chromium", "google-chrome", "chromium-browser")
 # What a browser does by itself, without being asked, would look like requests of the page.
@@ -55,10 +55,14 @@ class Watched:
 @contextmanager
 def watched(browser: "Browser", width: int, height: int = 800, dark: bool = False) -> Iterator[Watched]:
     """Yield an empty page of `width` x `height` pixels, light or dark, in a profile of its own."""
-    scheme = "dark" if dark else "light"
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light")
     found = Watched(context.new_page())
-    found.page.on("console", lambda said: said.type in ("error", "warning") and found.problems.append(said.text))
+
+    def listen(said: "ConsoleMessage") -> None:
+        if said.type in ("error", "warning"):
+            found.problems.append(said.text)
+
+    found.page.on("console", listen)
     found.page.on("pageerror", lambda fault: found.problems.append(str(fault)))
     found.page.on("request", lambda request: found.requests.append(request.url))
     yield found

@@ -81,7 +81,7 @@ def evaluation() -> dict[str, Any]:
     }
 
 
-def tables() -> dict[str, tuple[list[str], list[Sequence[object]]]]:
+def tables() -> dict[str, tuple[list[str], Sequence[Sequence[object]]]]:
     """Return header and rows of the CSV files below metrics/, by their path there."""
     rows = predictions()
     wrong = [(*row, round(0.95 - place / 50, 4)) for place, row in enumerate(row for row in rows if row[1] != row[2])]
@@ -241,3 +241,38 @@ def write_rows(path: Path, header: list[str], rows: Iterable[Sequence[object]], 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter=separator, lineterminator="\n").writerows([header, *rows])
+
+
+HOSTILE = {
+    "markup": "</div></script><script>alert(1)</script><img src=http://example.org/x.png onerror=alert(2)><b>bold",
+    "end of everything": "--></style></title></textarea></svg></body></html>]]>{{ 7 * 7 }}{% raw %}",
+    "quotes": '" onmouseover="alert(1)" \' `code` & &lt; &#0;',
+    "control characters": "before\x00\x01\x08\x0b\x1b[31mred\x7f\x85after\ufffe",
+    "right to left": "\u202eesrever\u202d\u2069\u2069\u2066 \u05d0\u05d1\u05d2 \u200f\u0627\u0644\u0639",
+    "one long line": "x" * 100_000,
+    "many lines": "line\n" * 20_000,
+    "stacked accents": "Z\u0351\u036b\u0343\u036a\u0302\u036b\u033d\u034f\u0334\u0319\u0324\u031e\u0349\u035a" * 300,
+    "wide signs": "\ufdfd" * 500 + "\u2e3b" * 500,
+    "white space": "\t" * 400 + "\u2003" * 400 + "end",
+}
+
+
+def make_hostile(folder: Path, text: str) -> None:
+    """Put `text` into every place of a run that a corpus fills: texts, ids, classes, categories."""
+    name = text[:200].replace("\0", "")  # what a file name and a CSV file can hold
+    for path, (header, rows) in tables().items():
+        if path.startswith("evaluate/"):
+            changed = [[name if isinstance(cell, str) else cell for cell in row] for row in rows[:3]]
+            write_rows(folder / "metrics" / path, header, [*changed, *rows[3:]])
+    found = evaluation()
+    found["per_class"][name] = found["per_class"].pop("transport")
+    write_json(folder / "metrics/evaluate.json", found)
+    merged = other_metrics()["merge_classes"]
+    merged["mapped"] = {name: name}
+    write_json(folder / "metrics/merge_classes.json", merged)
+    split = other_metrics()["split"]
+    split["classes"][name] = {"train": 1, "validation": 1, "test": 1}
+    write_json(folder / "metrics/split.json", split)
+    # The documents whose rows were left as they are show it as their text.
+    texts = {row[0]: text for row in tables()["evaluate/errors.csv"][1]}
+    write_documents(folder, {str(document): content for document, content in texts.items()})

@@ -83,8 +83,9 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     """
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"no axis from {low} to {high}")
-    if low == high:
-        low, high = (low - abs(low) / 2, high + abs(high) / 2) if low else (0.0, 1.0)
+    if high - low < max(1e-12, 1e-9 * max(abs(low), abs(high))):
+        middle = (low + high) / 2
+        low, high = (middle - abs(middle) / 2, middle + abs(middle) / 2) if abs(middle) > 1e-12 else (0.0, 1.0)
     least = (high - low) / (most - 1)
     power = 10.0 ** math.floor(math.log10(least))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))

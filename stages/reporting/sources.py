@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import polars as pl
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from stages.corpus.tables import ANNOTATIONS, SPLIT, read_texts, scan_table
 from stages.params import PARAMS_FILE, Params, load
-from stages.reporting.metrics import Annotate, Evaluate, Extract, MergeClasses, Split, Train
+from stages.reporting.metrics import Annotate, Evaluate, Extract, Lock, MergeClasses, Split, Train
 from stages.runtime.errors import UserError
 
 METRICS = Path("metrics")
@@ -108,12 +109,7 @@ def read_sources() -> Sources:
         texts=_read_beginnings(shown),
         annotators=_count_annotators(),
         provenance=_read_json(MODEL / "provenance.json"),
-        hashes=[
-            (stage, out["path"], out["md5"])
-            for stage, kept in lock.items()
-            for out in kept.get("outs", [])
-            if "md5" in out
-        ],
+        hashes=[(stage, out.path, out.md5) for stage, kept in lock.stages.items() for out in kept.outs if out.md5],
         changed=_find_changed(lock),
         outdated=_find_outdated(lock, params),
     )
@@ -135,7 +131,9 @@ def read_rows(path: Path, columns: Mapping[str, pl.DataType], separator: str = "
 
 
 def _broken(path: Path, why: str) -> UserError:
-    return UserError(f"{path} cannot be read ({why}): `dvc repro` makes it anew")
+    return UserError(
+        f"{path} cannot be read ({why}): `git checkout -- {path}` or `dvc checkout` brings the last one back"
+    )
 
 
 def _read_json(path: Path) -> Mapping[str, Any] | None:
@@ -188,28 +186,32 @@ def _count_annotators() -> dict[str, int]:
     return dict(rows["annotator"].value_counts().sort("count", "annotator", descending=[True, False]).iter_rows())
 
 
-def _read_lock() -> dict[str, Row]:
-    if not LOCK.is_file():
-        return {}
-    return dict((YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8")) or {}).get("stages", {}))
+def _read_lock() -> Lock:
+    try:
+        return Lock.model_validate(YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return Lock()
+    except (YAMLError, ValidationError) as fault:
+        why = str(fault).splitlines()[0]
+        raise UserError(f"{LOCK} cannot be read ({why}): `git checkout -- {LOCK}` brings the committed one") from None
 
 
-def _find_changed(lock: Mapping[str, Row]) -> list[str]:
+def _find_changed(lock: Lock) -> list[str]:
     """Return the metrics files that are there and are not those that DVC noted."""
     changed = []
-    for out in (out for kept in lock.values() for out in kept.get("outs", [])):
-        path = Path(out["path"])
-        if path.is_relative_to(METRICS) and path.is_file() and "md5" in out:
+    for out in (out for kept in lock.stages.values() for out in kept.outs):
+        path = Path(out.path)
+        if path.is_relative_to(METRICS) and path.is_file() and out.md5:
             digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            if digest != out["md5"]:
+            if digest != out.md5:
                 changed.append(path.as_posix())
     return sorted(changed)
 
 
-def _find_outdated(lock: Mapping[str, Row], params: Params) -> list[tuple[str, object, object]]:
+def _find_outdated(lock: Lock, params: Params) -> list[tuple[str, object, object]]:
     found = {}
-    for kept in lock.values():
-        for key, used in kept.get("params", {}).get(PARAMS_FILE.name, {}).items():
+    for kept in lock.stages.values():
+        for key, used in kept.params.get(PARAMS_FILE.name, {}).items():
             now: Any = params
             for part in key.split("."):
                 now = now.get(part) if isinstance(now, Mapping) else None
