@@ -125,11 +125,6 @@ def make_clone(folder: Path, model: Path) -> Clone:
     return clone
 
 
-@pytest.fixture(scope="session")
-def shared_clone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Clone:
-    return make_clone(tmp_path_factory.mktemp("clones") / "clone", tiny_model("neobert"))
-
-
 @pytest.fixture
 def clone(shared_clone: Clone) -> Iterator[Clone]:
     yield shared_clone

@@ -5,19 +5,20 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stages.params import load
 from tests.conftest import ROOT
-from tests.test_pipeline import ENVIRONMENT, Clone, make_clone, queue_workers
+from tests.test_pipeline import ENVIRONMENT, Clone, queue_workers
 
 GIT = "git@example.org:team/topics.git"
 
-pytestmark = pytest.mark.xdist_group("sharing")  # one repository for all
+pytestmark = pytest.mark.xdist_group("experiments")  # whose clone has been run already
 
 
 def readme(heading: str) -> list[list[str]]:
@@ -53,10 +54,13 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Team:
+def team(tmp_path_factory: pytest.TempPathFactory, shared_clone: Clone) -> Team:
     """A repository that has been run, committed and pushed, to git's remote and to DVC's."""
     folder = tmp_path_factory.mktemp("team")
-    team = Team(make_clone(folder / "own", tiny_model("neobert")), folder)
+    shutil.copytree(shared_clone.folder, folder / "own", symlinks=True)
+    team = Team(Clone(folder / "own"), folder)
+    team.own.restore()
+    shutil.rmtree(folder / "own/.dvc/tmp")
     subprocess.run(["git", "init", "-q", "--bare", team.git], check=True, env=ENVIRONMENT)
     team.own.run("git", "remote", "set-url", "origin", str(team.git))
     team.type(team.own, readme("Data and models")[0])
@@ -65,14 +69,15 @@ def team(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], P
 
 @pytest.fixture(scope="module")
 def grid(team: Team) -> Iterator[list[str]]:
-    """The names of the experiments of the README's grid, of which the test leaves out a half."""
-    queue, start = readme("A grid, on two workers")[0][:2]
+    """The names of three experiments: two of the README's grid (the others are left out), and a cheap one."""
+    queue, start = readme("A grid, on two workers")[0]
     assert start.startswith("dvc queue start -j 2")
-    team.type(team.own, [queue], **{"=0.0,0.1": "=0.1"})
+    team.type(team.own, [queue], **{"=0.0,0.1": "=0.1", "=none,balanced": "=balanced"})
+    team.own.run("dvc", "exp", "run", "--queue", "-S", "evaluate.tfidf.C=2.0")
     with queue_workers(team.own) as work_off:
         together = work_off(2)
     names = [row["Experiment"] for row in shown(team.own) if row["Experiment"]]
-    assert len(names) == 4
+    assert len(names) == 3
     assert len(together) >= 2
     yield names
     team.own.run("dvc", "exp", "remove", "-q", "--all-commits")
@@ -94,27 +99,26 @@ def test_a_fresh_clone_pulls_and_runs_nothing(team: Team) -> None:
 def test_a_grid_over_three_params_is_run_by_two_workers(team: Team, grid: list[str]) -> None:
     rows = [row for row in shown(team.own) if row["Experiment"] in grid]
     found = {(float(row["train.lr"]), float(row["train.label_smoothing"]), row["train.class_weights"]) for row in rows}
-    assert found == {(lr, 0.1, weights) for lr in (1e-5, 1e-4) for weights in ("none", "balanced")}
+    assert found == {(1e-5, 0.1, "balanced"), (1e-4, 0.1, "balanced"), (0.01, 0.0, "none")}
     assert all(0 <= float(row["test.macro_f1"]) <= 1 for row in rows)
     assert team.own.run("git", "status", "--porcelain") == ""
 
 
 def test_three_experiments_are_compared_in_a_table_and_in_a_page(team: Team, grid: list[str]) -> None:
-    three = grid[:3]
     table, diff = readme("A grid, on two workers")[1]
     said = team.type(team.own, [table])
-    assert all(name in said for name in three)
+    assert all(name in said for name in grid)
     assert "label_smoothing" in said
-    team.type(team.own, [diff], EXP1=three[0], EXP2=three[1], EXP3=three[2])
+    team.type(team.own, [diff], EXP1=grid[0], EXP2=grid[1], EXP3=grid[2])
     page = (team.own.folder / "dvc_plots/index.html").read_text(encoding="utf-8")
-    assert all(f'"rev": "{name}"' in page for name in three)
+    assert all(f'"rev": "{name}"' in page for name in grid)
     for title in ("Confusion on the test set", "F1 of each class", "loss"):
         assert title in page
 
 
 def test_a_colleague_takes_over_an_experiment(team: Team, grid: list[str]) -> None:
     push, pull = readme("Experiments")
-    name = grid[0]
+    name = next(row["Experiment"] for row in shown(team.own) if row["train.lr"] == "0.0001")
     team.type(team.own, push, NAME=name)
     colleague = team.join("colleague")
     assert name in team.type(colleague, pull, NAME=name)

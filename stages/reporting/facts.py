@@ -21,8 +21,8 @@ def about_training(sources: Sources) -> Facts:
     facts = [
         ("best epoch", number(found.best_epoch) + (" (the start)" if found.best_epoch == 0 else "")),
         ("steps", number(found.steps)),
-        ("documents to learn from", number(found.documents["train"])),
-        ("documents to choose the epoch by", number(found.documents["validation"])),
+        ("documents to learn from", number(found.documents.train)),
+        ("documents to choose the epoch by", number(found.documents.validation)),
     ]
     if {"trainable", "total"} <= found.parameters.keys():
         trained = found.parameters["trainable"] / found.parameters["total"]

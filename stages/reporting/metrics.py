@@ -88,10 +88,17 @@ class Suspects(BaseModel):
     source: str = Field(alias="from")
 
 
+class Scored(BaseModel):
+    """Documents that are scored."""
+
+    train: int
+    test: int
+
+
 class Evaluate(BaseModel):
     """metrics/evaluate.json."""
 
-    documents: dict[str, int]
+    documents: Scored
     test: Scores
     train: Scores | None = None
     train_test_gap: float | None = None
@@ -125,10 +132,17 @@ class CrossValidation(BaseModel):
     macro_f1: Spread
 
 
+class Learned(BaseModel):
+    """Documents to learn from, and to choose the epoch by."""
+
+    train: int
+    validation: int
+
+
 class Train(BaseModel):
     """metrics/train.json."""
 
-    documents: dict[str, int]
+    documents: Learned
     best_epoch: float
     validation: dict[str, float]
     steps: int

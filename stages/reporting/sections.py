@@ -66,7 +66,7 @@ def _scores(sources: Sources) -> Section:
         "bars": list(_bars(found)),
         "found": found,
         "table": list(_score_rows(found)),
-        "few": found.documents["test"] if found.documents["test"] < FEW else 0,
+        "few": found.documents.test if found.documents.test < FEW else 0,
     }
     missing = []
     if found.gold is None:

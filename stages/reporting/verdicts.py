@@ -64,7 +64,7 @@ def summarise(found: Evaluate) -> str:
     test = found.test
     known = f" (95 % interval {interval(test.intervals.macro_f1)})" if test.intervals else ""
     said = (
-        f"On {found.documents['test']:,} test documents, none of which it was trained on, the classifier "
+        f"On {found.documents.test:,} test documents, none of which it was trained on, the classifier "
         f"reaches a macro F1 of {score(test.macro_f1)}{known}; "
         f"{percent(test.accuracy)} of them get the class of their label."
     )
