@@ -12,9 +12,9 @@ from stages.backbone.params import ModelParams
 from stages.params import load, validate
 from stages.runtime.errors import UserError
 from stages.runtime.settings import read_runtime
+from stages.splitting.folds import make_folds
 from stages.train import Trained, train
 from stages.training import folds as folds_module
-from stages.training.folds import make_folds
 from stages.training.params import TrainParams
 
 

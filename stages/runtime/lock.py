@@ -7,6 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from stages.runtime.errors import UserError
+
 log = logging.getLogger(__name__)
 
 
@@ -28,6 +30,32 @@ def alone_with(folder: Path, others: str) -> Iterator[None]:
     except Timeout:
         log.info("%s: waiting until it ends", others)
         lock.acquire(poll_interval=0.5)
+    with _released(lock, file):
+        yield
+
+
+@contextmanager
+def alone_or_not_at_all(file: Path, others: str) -> Iterator[None]:
+    """Keep other processes off while this one works, or refuse if one is at it.
+
+    Args:
+        file: the lock.
+        others: what another process does then, and what to do about it.
+
+    Raises:
+        UserError: if another process holds the lock: `others`.
+    """
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(others) from None
+    with _released(lock, file):
+        yield
+
+
+@contextmanager
+def _released(lock: FileLock, file: Path) -> Iterator[None]:
     try:
         yield
     finally:
