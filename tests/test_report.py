@@ -155,6 +155,7 @@ def test_a_header_alone_means_none(folder: Path) -> None:
         write_rows(folder / "metrics" / name, header, [])
     found = page()
     assert found.says("Not one of the test documents.")
+    assert found.says("No label is doubted.")
     assert found.says("learning curve, which tells what more documents would be worth")
 
 

@@ -252,6 +252,7 @@ def _labels(sources: Sources) -> Section:
     view = {
         "found": sources.evaluate.label_suspects if sources.evaluate else None,
         "suspects": [_document(row, sources) for row in (suspects or [])[: SHOWN["evaluate/label_suspects.csv"]]],
+        "looked": suspects is not None,
         "total": len(suspects or []),
         "overlaps": (overlaps or [])[:MOST_PAIRS],
         "doubtful": (doubtful or [])[:MOST_PAIRS],
