@@ -188,7 +188,7 @@ def test_many_classes_are_listed_instead_of_drawn(folder: Path) -> None:
         (
             "metrics/evaluate.json",
             '{"documents": {"test": 3}}',
-            "metrics/evaluate.json cannot be read (test: Field required",
+            "metrics/evaluate.json cannot be read (documents.train: Field required",
         ),
         ("metrics/evaluate/errors.csv", "a,b\n1,2\n", "metrics/evaluate/errors.csv cannot be read"),
         ("metrics/evaluate/errors.csv", "", "metrics/evaluate/errors.csv cannot be read"),
