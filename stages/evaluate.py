@@ -124,12 +124,15 @@ def main() -> None:
     def vectors(frame: pl.DataFrame) -> np.ndarray:
         return embed(frame["text"].to_list(), params.embeddings.max_tokens, resolve_device(device))
 
+    sides = {"train": train, "validation": validation}
+    learned = pl.concat([frame.with_columns(side=pl.lit(side)) for side, frame in sides.items()])
+    known = vectors(learned)
     logits = classifier.logits(test["text"].to_list(), params.batch_tokens)
     on_train = classifier.logits(texts, params.batch_tokens)
     baselines = {
         "majority": majority(texts, given).predict(test["text"].to_list()),
         "tfidf": tfidf(texts, given, params.tfidf).predict(test["text"].to_list()),
-        "embeddings": embeddings(vectors(train), given, params.embeddings.C).predict(vectors(test)),
+        "embeddings": embeddings(known[: len(train)], given, params.embeddings.C).predict(vectors(test)),
     }
     answers = Answers(
         labels,
@@ -138,11 +141,9 @@ def main() -> None:
         [labels[place] for place in on_train.argmax(axis=1)],
         {name: found.tolist() for name, found in baselines.items()},
     )
-    curve = learning_curve(read_table(LEARNING_CURVE), pl.concat([train, validation]), labels, params)
+    curve = learning_curve(read_table(LEARNING_CURVE), learned, labels, params)
     metrics = evaluate(test, train, answers, gold, replaced, curve, params)
-    sides = {"train": train, "validation": validation}
-    learned = pl.concat([frame.with_columns(side=pl.lit(side)) for side, frame in sides.items()])
-    found, source = out_of_fold(learned, read_table(OUT_OF_FOLD), params, resolve_device(device))
+    found, source = out_of_fold(learned, read_table(OUT_OF_FOLD), known, params)
     checked = set(read_csv(corpus, "overrides.csv")["document_id"])
     metrics["label_suspects"], doubts = label_problems(found, source, checked)
 

@@ -31,7 +31,7 @@ def session(corpus: Path) -> Session:
 
 def shown(session: Session) -> str | None:
     item = session.state()["item"]
-    return item and item["document_id"]
+    return None if item is None else str(item["document_id"])
 
 
 def test_suspects_come_first_the_most_doubtful_before_the_others_then_the_unsure(session: Session) -> None:

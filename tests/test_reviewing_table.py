@@ -75,7 +75,7 @@ def test_a_row_that_someone_else_has_written_is_left(table: HandTable, document:
 
 
 def test_what_an_editor_saves_while_a_row_is_written_is_kept(table: HandTable, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = []
+    saved: list[int] = []
 
     def edit_while_another_saves(text: str, *arguments: str) -> str:
         if not saved:

@@ -24,6 +24,7 @@ import polars as pl
 from stages.backbone.resolve import locate
 from stages.corpus.csvs import read_csv
 from stages.corpus.tables import DOCUMENTS, scan_table
+from stages.evaluation.vectors import embed
 from stages.params import load
 from stages.params.seeds import derive
 from stages.runtime.checker import Experiment, check
@@ -50,7 +51,8 @@ def look(frames: dict[str, pl.DataFrame], params: Experiment, folds: int) -> Out
     """Return out-of-fold probabilities of train and validation: of the model, or without `folds` of embeddings."""
     documents = pl.concat([frame.with_columns(side=pl.lit(side)) for side, frame in frames.items()])
     if not folds:
-        return from_embeddings(documents, params.evaluate, resolve_device(params.runtime.device))
+        texts, device = documents["text"].to_list(), resolve_device(params.runtime.device)
+        return from_embeddings(documents, embed(texts, params.evaluate.embeddings.max_tokens, device), params.evaluate)
     settings = params.train.model_copy(update={"folds": folds})
     with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):
         backbone = locate(params.model.name, params.model.revision)
