@@ -46,7 +46,17 @@ log = logging.getLogger(__name__)
 MODEL = Path("models/classifier")
 # Rooms whose code a run depends on; a test holds them against the imports.
 CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "splitting", "store", "training", "windows")
-RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy", "scikit-learn")
+RECORDED = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "datasets",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +17,7 @@ from stages.runtime.settings import read_runtime
 from stages.splitting.folds import make_folds, nested_subset
 from stages.train import Trained, train
 from stages.training import folds as folds_module
+from stages.training.fitting import Fitted, fit
 from stages.training.params import TrainParams
 
 
@@ -171,26 +173,25 @@ def test_the_learning_curve_adds_smaller_shares_to_the_same_folds(
     model = tiny_model("bert")
     alone = run(model, workspace / "alone", 2)
     assert alone.learning_curve.is_empty()
-    usual, fits = folds_module.fit, []
+    fits: list[str] = []
 
-    def killed(*arguments: object) -> object:
-        if len(fits) == 3:
-            raise InterruptedError
-        fits.append(arguments[3])
-        return usual(*arguments)  # type: ignore[arg-type]
+    def noted(last: int) -> Callable[..., Fitted]:
+        def note(*arguments: Any) -> Fitted:
+            if len(fits) == last:
+                raise InterruptedError
+            fits.append(arguments[3])
+            return fit(*arguments)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(folds_module, "fit", killed)
-        with pytest.raises(InterruptedError):
-            run(model, workspace / "curve", 2, True)
-        fits_before = fits.copy()
-        fits.clear()
-        patch.setattr(folds_module, "fit", lambda *arguments: (fits.append(arguments[3]), usual(*arguments))[1])
-        found = run(model, workspace / "curve", 2, True)
-    assert len(fits_before) == 3
+        return note
+
+    monkeypatch.setattr(folds_module, "fit", noted(3))
+    with pytest.raises(InterruptedError):
+        run(model, workspace / "curve", 2, True)
+    monkeypatch.setattr(folds_module, "fit", noted(8))
+    found = run(model, workspace / "curve", 2, True)
     # What was finished is not trained again.
-    shares = [f"fold {fold}{part}" for fold in (1, 2) for part in (" share 0.25", " share 0.5", " share 0.75", "")]
-    assert fits_before + fits == shares
+    shares = (" share 0.25", " share 0.5", " share 0.75", "")
+    assert fits == [f"fold {fold}{share}" for fold in (1, 2) for share in shares]
 
     assert found.out_of_fold.select(alone.out_of_fold.columns).equals(alone.out_of_fold)
     assert found.metrics == alone.metrics

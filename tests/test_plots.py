@@ -18,7 +18,7 @@ PLOTS: dict[str, dict[str, Any]] = {
     if "template" in declared
 }
 FEATURES = {
-    "metrics/evaluate/reliability.csv": ["temperature scaling", '"given": 1, "right": 1'],
+    "metrics/evaluate/reliability.csv": ["temperature scaling", '{"ideal": 0}, {"ideal": 1}', '"field": "documents"'],
     "metrics/evaluate/learning_curve.csv": ['"field": "low"', '"field": "high"'],
     "metrics/evaluate/class_overlaps.csv": ["datum.class + ' and ' + datum.other"],
     "metrics/evaluate/per_class.csv": ['"zero": true'],

@@ -13,8 +13,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import brier_score_loss, log_loss
 
-# What is known of temperatures before a document is seen: their logarithm is 0, give or take this (normal). 19
-# documents that are all answered rightly would else ask for temperature 0, that is for certainty.
+# What is known of temperatures before a document is seen: their logarithm is 0, give or take this (normal). A handful
+# of documents that are all answered rightly would else ask for temperature 0, that is for certainty. Fitted to 19
+# documents of the sample, the mean log loss of six models elsewhere is 1.00 without a temperature, 0.85 with the
+# likeliest one, and 0.80 with this (`tests/benchmarks/temperature.py`).
 SPREAD = 0.5
 # No temperature is looked for beyond e to the power of this, either way.
 FURTHEST = 3.0
