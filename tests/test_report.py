@@ -8,18 +8,25 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.evaluation.tables import tables as evaluation_tables
+from stages.files import write_csv
+from stages.files import write_json as write_metrics
 from stages.reporting.foreign import FORBIDDEN, short, showable
 from stages.reporting.metrics import Evaluate, Paired
 from stages.reporting.page import render
 from stages.reporting.sources import read_sources
 from stages.reporting.verdicts import compare, percent, probability, summarise
 from stages.runtime.errors import UserError
+from stages.suspects.problems import label_problems
 from tests.conftest import edit_params, run_stage
 from tests.small_report import HOSTILE, evaluation, make_run, tables, write_json, write_rows
+from tests.test_evaluate import LABELS, TEST, judged
+from tests.test_suspects import answers, out_of_fold
 
 VOID = {"meta", "link", "br"}
 BLOCKS = {"p", "li", "td", "th", "dt", "dd", "div", "summary"}
@@ -107,6 +114,27 @@ def test_it_shows_what_a_run_has_left(folder: Path) -> None:
         assert found.says(words), words
     assert not found.says("Not here:")
     assert found.tags.count("figure") == 7  # scores and six charts
+
+
+def test_what_evaluate_writes_is_what_the_report_reads(folder: Path) -> None:
+    """The fixture is made by hand; here the tables and metrics come from the functions that evaluate calls."""
+    curve = [{"share": share, "documents": 40 * share, "macro_f1": 0.7, "low": 0.6, "high": 0.8} for share in (0.25, 1)]
+    metrics = judged(
+        ["bread", "bread", "rail", "bread"], {"a": "bread", "c": "rail"}, {"b": "rail"}, curve, tfidf=["rail"] * 4
+    )
+    true = np.arange(40) % 4
+    wrong = np.where(np.arange(40) < 6, (true + 1) % 4, true)
+    problems, found = label_problems(out_of_fold(wrong, answers(true, 0.9)), "embeddings", [])
+    write_metrics(folder / "metrics/evaluate.json", {**metrics, "label_suspects": problems})
+    logits = np.array([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 0.0]], dtype=np.float32)
+    for name, table in {**evaluation_tables(TEST, LABELS, logits, 2.0, metrics), **found}.items():
+        write_csv(folder / f"metrics/evaluate/{name}.csv", table)
+    shown = page()
+    assert shown.tags.count("figure") == 7
+    assert shown.says("1 test document is given another class than its label.")
+    assert shown.says("have a label that does not fit what a regression on frozen embeddings makes of the others")
+    assert shown.says("d0000")
+    assert shown.text.count("Not here: ") == 1  # the texts of these documents
 
 
 def test_it_asks_for_nothing_and_runs_nothing(folder: Path) -> None:

@@ -72,7 +72,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, shared_clone: Clone) -> Team:
 
 @pytest.fixture(scope="module")
 def grid(team: Team) -> Iterator[list[str]]:
-    """The names of three experiments that two workers have run: one of the README's grid, and two that train nothing."""
+    """The names of three experiments run by two workers: one of the README's grid, and two that train nothing."""
     queue, start = readme("A grid, on two workers")[0]
     assert start.startswith("dvc queue start -j 2")
     team.type(team.own, [queue])
