@@ -23,6 +23,7 @@ from tests.browser import browser as browser
 if TYPE_CHECKING:
     from tests.chat_server import ChatServer
     from tests.small_asking import Place, Runner
+    from tests.test_pipeline import Clone
 
 # A slow machine is no failure; and CI draws the same examples each time, people new ones.
 hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
@@ -86,6 +87,14 @@ def edit_params(path: Path, changes: dict[str, object]) -> None:
             place = place[section]
         place[last] = value
     yaml.dump(content, path)
+
+
+@pytest.fixture(scope="session")
+def shared_clone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> "Clone":
+    """A clone of this repository that has been run; tests that share it are of one xdist group."""
+    from tests.test_pipeline import make_clone
+
+    return make_clone(tmp_path_factory.mktemp("clones") / "clone", tiny_model("neobert"))
 
 
 def run_stage(name: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

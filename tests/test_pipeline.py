@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pymupdf
@@ -123,11 +123,6 @@ def make_clone(folder: Path, model: Path) -> Clone:
     clone.run("git", "add", "-A")
     clone.run("git", "commit", "-q", "-m", "Mini corpus")
     return clone
-
-
-@pytest.fixture(scope="session")
-def shared_clone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Callable[[str], Path]) -> Clone:
-    return make_clone(tmp_path_factory.mktemp("clones") / "clone", tiny_model("neobert"))
 
 
 @pytest.fixture
@@ -257,8 +252,8 @@ def test_experiments_run_directly_and_from_the_queue(clone: Clone) -> None:
     assert all(0 <= float(row["test.macro_f1"]) <= 1 for row in results)
 
 
-@pytest.fixture
-def work_off_the_queue(clone: Clone) -> Iterator[Callable[[int], set[str]]]:
+@contextmanager
+def queue_workers(clone: Clone) -> Iterator[Callable[[int], set[str]]]:
     """Run what is queued with so many workers; returns the names of those seen to run together. No worker stays."""
     workers = clone.folder / ".dvc/tmp/exps/celery"
 
@@ -287,16 +282,24 @@ def work_off_the_queue(clone: Clone) -> Iterator[Callable[[int], set[str]]]:
             time.sleep(1)
         raise AssertionError(status)
 
-    yield run
-    # An idle worker ends by itself ten seconds after the last task.
-    subprocess.run(["dvc", "queue", "stop", "--kill"], cwd=clone.folder, env=ENVIRONMENT, check=False)
-    deadline = time.monotonic() + 60
-    while alive() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    for pid in (left := alive()):
-        os.killpg(os.getpgid(pid), signal.SIGKILL)
-    clone.run("dvc", "exp", "remove", "-q", "--all-commits")
+    try:
+        yield run
+    finally:
+        # An idle worker ends by itself ten seconds after the last task.
+        subprocess.run(["dvc", "queue", "stop", "--kill"], cwd=clone.folder, env=ENVIRONMENT, check=False)
+        deadline = time.monotonic() + 60
+        while alive() and time.monotonic() < deadline:
+            time.sleep(0.5)
+        for pid in (left := alive()):
+            os.killpg(os.getpgid(pid), signal.SIGKILL)
     assert left == []
+
+
+@pytest.fixture
+def work_off_the_queue(clone: Clone) -> Iterator[Callable[[int], set[str]]]:
+    with queue_workers(clone) as run:
+        yield run
+    clone.run("dvc", "exp", "remove", "-q", "--all-commits")
 
 
 @pytest.mark.xdist_group("experiments")
