@@ -48,7 +48,7 @@ def train_tiny(workspace: Path, tiny_model: Callable[[str], Path]) -> Callable[.
 
 def give_metrics(workspace: Path, **changes: Any) -> None:
     """Put this repository's metrics into the workspace, `evaluate` with further entries."""
-    (workspace / "metrics").mkdir()
+    (workspace / "metrics").mkdir(exist_ok=True)
     for file in sorted((ROOT / "metrics").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
         content |= changes if file.stem == "evaluate" else {}

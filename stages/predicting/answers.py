@@ -145,8 +145,10 @@ def _render(answers: list[Answer], labels: list[str], wanted: Wanted, width: int
             return "".join(f"{json.dumps(to_object(answer, wanted), ensure_ascii=False)}\n" for answer in answers)
         case "json":
             objects = [json.dumps(to_object(answer, wanted), indent=2, ensure_ascii=False) for answer in answers]
-            joined = ",\n".join(textwrap.indent(text, "  ") for text in objects)
-            return ("\n" if first else ",\n") + joined
+            return "".join(
+                f"{',' if place or not first else ''}\n{textwrap.indent(text, '  ')}"
+                for place, text in enumerate(objects)
+            )
         case _:
             return "".join(_line(answer, width) for answer in answers)
 
