@@ -1,21 +1,30 @@
 """Stage 6: the test set, looked at once; scores beside baselines, against labels and against gold."""
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from stages.classes.names import normal
 from stages.corpus.csvs import read_csv
-from stages.corpus.tables import CLASSES, SPLIT, read_table
-from stages.evaluation.baselines import majority, tfidf
+from stages.corpus.tables import CLASSES, LABELS, LEARNING_CURVE, SPLIT, read_table
+from stages.evaluation.baselines import embeddings, majority, tfidf
+from stages.evaluation.calibration import calibration_scores, coverage_at, scaled
+from stages.evaluation.judging import against_gold, corrected, judge
+from stages.evaluation.learning import learning_curve
 from stages.evaluation.params import EvaluateParams
+from stages.evaluation.references import labels_before, true_labels
 from stages.evaluation.scores import per_class, scores
+from stages.evaluation.tables import tables
+from stages.evaluation.vectors import embed
 from stages.files import Metrics, write_csv, write_json
 from stages.inference.classifier import load_classifier
 from stages.params import read_corpus, read_section
 from stages.runtime.command import run
+from stages.runtime.device import resolve_device
+from stages.runtime.errors import UserError
 from stages.runtime.settings import read_runtime
 
 log = logging.getLogger(__name__)
@@ -25,114 +34,131 @@ FEW = 50
 MODEL = Path("models/classifier")
 
 
-def true_labels(gold: pl.DataFrame, classes: pl.DataFrame) -> dict[str, str]:
-    """Map documents with a gold category to the class they truly belong to.
-
-    A category nothing was annotated with stands for itself (no classifier of this run can be right
-    about it); one whose class was dropped is left out.
+@dataclass(frozen=True)
+class Answers:
+    """What the model and the baselines say.
 
     Args:
-        gold: `document_id`, `category`.
-        classes: `category`, `label` (null: dropped).
+        labels: the classes the model knows, in the order of its logits.
+        logits: [documents, classes] of the test documents.
+        temperature: what they are divided by.
+        train: the model's classes for the training documents.
+        baselines: the classes that each baseline gives the test documents.
     """
-    class_of = {normal(category): label for category, label in classes.iter_rows()}
-    found = {
-        document: class_of.get(normal(category), category)
-        for document, category in gold.select("document_id", "category").iter_rows()
-    }
-    return {document: label for document, label in found.items() if label is not None}
+
+    labels: list[str]
+    logits: np.ndarray
+    temperature: float
+    train: Sequence[str]
+    baselines: Mapping[str, Sequence[str]]
 
 
 def evaluate(
     test: pl.DataFrame,
     train: pl.DataFrame,
-    predicted: dict[str, list[str]],
-    predicted_train: list[str],
-    gold: dict[str, str],
-    labels: list[str],
+    answers: Answers,
+    gold: Mapping[str, str],
+    replaced: Mapping[str, str],
+    curve: list[Metrics],
+    params: EvaluateParams,
 ) -> Metrics:
     """Score the model and the baselines.
 
     Args:
-        test, train: splits, `document_id`, `text`, `label`.
-        predicted: the test documents' classes as given by `model` and by each baseline.
-        predicted_train: the training documents' classes as given by the model.
+        test, train: splits, `document_id`, `label`; of test also `group`.
         gold: document to true class, as far as people labelled them.
-        labels: the classes the model knows.
+        replaced: document to the label it had before overrides.csv changed it.
+        curve: the learning curve, if there is one.
+
+    Raises:
+        UserError: if a test document has a class that the model does not know.
     """
-    given = test["label"].to_list()
-    test_scores = {name: scores(given, answers, labels) for name, answers in predicted.items()}
-    model = test_scores.pop("model")
-    train_scores = scores(train["label"].to_list(), predicted_train, labels)
+    labels, baselines = answers.labels, list(answers.baselines)
+    if unknown := sorted(set(test["label"]) - set(labels)):
+        raise UserError(f"{MODEL}: trained without class {unknown[0]!r} of the test set: `dvc repro` trains it anew")
+    predicted = [labels[place] for place in answers.logits.argmax(axis=1)]
+    asked = test.select("document_id", "group", given="label").with_columns(
+        pl.Series(name, column, dtype=pl.String) for name, column in {"model": predicted, **answers.baselines}.items()
+    )
+    judged = judge(asked, "given", baselines, labels, params)
+    on_train = scores(train["label"].to_list(), answers.train, labels)
+    true = np.array([labels.index(label) for label in test["label"]])
+    before, after = (scaled(answers.logits, by) for by in (1.0, answers.temperature))
     metrics: Metrics = {
         "documents": {"train": len(train), "test": len(test)},
-        "test": model,
-        "train": train_scores,
-        "train_test_gap": round(train_scores["macro_f1"] - model["macro_f1"], 4),
-        "baselines": test_scores,
+        "test": judged["test"],
+        "train": on_train,
+        "train_test_gap": round(on_train["macro_f1"] - judged["test"]["macro_f1"], 4),
+        "baselines": judged["baselines"],
+        "paired": judged["paired"],
+        "calibration": {
+            "temperature": answers.temperature,
+            "before": calibration_scores(before, true),
+            "after": calibration_scores(after, true),
+        },
+        "coverage": coverage_at(after, true),
     }
-    places = [place for place, name in enumerate(test["document_id"]) if name in gold]
-    if places:
-        true = [gold[test["document_id"][place]] for place in places]
-        known = sorted({*labels, *true})
-        against = {
-            name: scores(true, [answers[place] for place in places], known) for name, answers in predicted.items()
-        }
-        metrics["gold"] = {"documents": len(places), "test": against.pop("model"), "baselines": against}
-        metrics["gold"]["labels"] = scores(true, [given[place] for place in places], known)
-    metrics["per_class"] = per_class(given, predicted["model"], labels)
+    if curve:
+        metrics["learning_curve"] = curve
+    if on_gold := against_gold(asked, gold, baselines, labels, params):
+        metrics["gold"] = on_gold
+    if on_corrected := corrected(asked, replaced):
+        metrics["overrides"] = on_corrected
+    metrics["per_class"] = per_class(test["label"].to_list(), predicted, labels)
     return metrics
-
-
-def list_errors(test: pl.DataFrame, predicted: list[str], probability: np.ndarray) -> pl.DataFrame:
-    """Return the test documents the model got wrong, most confident first.
-
-    Args:
-        probability: of the predicted class, one for each test document.
-    """
-    return (
-        test.select("document_id", given="label")
-        .with_columns(predicted=pl.Series(predicted), probability=pl.Series(probability.astype(np.float64)).round(4))
-        .filter(pl.col("given") != pl.col("predicted"))
-        .sort("probability", "document_id", descending=[True, False])
-    )
 
 
 def main() -> None:
     """Evaluate models/classifier on data/split/ into metrics/evaluate*."""
     params, corpus = read_section("evaluate", EvaluateParams), read_corpus()
-    gold = true_labels(read_csv(corpus, "gold.csv"), read_table(CLASSES))
-    train, test = read_table(SPLIT / "train.parquet"), read_table(SPLIT / "test.parquet")
-    classifier = load_classifier(MODEL, read_runtime().device)
+    classes = read_table(CLASSES)
+    gold, replaced = true_labels(read_csv(corpus, "gold.csv"), classes), labels_before(read_table(LABELS), classes)
+    train, validation, test = (read_table(SPLIT / f"{side}.parquet") for side in ("train", "validation", "test"))
+    texts, given = train["text"].to_list(), train["label"].to_list()
+    device = read_runtime().device
+    classifier = load_classifier(MODEL, device)
     labels = classifier.labels
 
-    probabilities = classifier.probabilities(test["text"].to_list(), params.batch_tokens)
-    on_train = classifier.probabilities(train["text"].to_list(), params.batch_tokens)
-    texts, given = train["text"].to_list(), train["label"].to_list()
-    baselines = {"majority": majority(texts, given), "tfidf": tfidf(texts, given, params.tfidf)}
-    predicted = {
-        "model": [labels[place] for place in probabilities.argmax(axis=1)],
-        **{name: baseline.predict(test["text"].to_list()).tolist() for name, baseline in baselines.items()},
-    }
-    metrics = evaluate(test, train, predicted, [labels[place] for place in on_train.argmax(axis=1)], gold, labels)
+    def vectors(frame: pl.DataFrame) -> np.ndarray:
+        return embed(frame["text"].to_list(), params.embeddings.max_tokens, resolve_device(device))
 
-    out = Path("metrics/evaluate")
+    logits = classifier.logits(test["text"].to_list(), params.batch_tokens)
+    on_train = classifier.logits(texts, params.batch_tokens)
+    baselines = {
+        "majority": majority(texts, given).predict(test["text"].to_list()),
+        "tfidf": tfidf(texts, given, params.tfidf).predict(test["text"].to_list()),
+        "embeddings": embeddings(vectors(train), given, params.embeddings.C).predict(vectors(test)),
+    }
+    answers = Answers(
+        labels,
+        logits,
+        classifier.temperature,
+        [labels[place] for place in on_train.argmax(axis=1)],
+        {name: found.tolist() for name, found in baselines.items()},
+    )
+    curve = learning_curve(read_table(LEARNING_CURVE), pl.concat([train, validation]), labels, params)
+    metrics = evaluate(test, train, answers, gold, replaced, curve, params)
+
     write_json(Path("metrics/evaluate.json"), metrics)
-    confusion = test.select("document_id", actual="label").with_columns(predicted=pl.Series(predicted["model"]))
-    write_csv(out / "confusion.csv", confusion.select("actual", "predicted"))
-    per = pl.DataFrame([{"class": label, "f1": row["f1"]} for label, row in metrics["per_class"].items()])
-    write_csv(out / "per_class.csv", per)
-    write_csv(out / "errors.csv", list_errors(test, predicted["model"], probabilities.max(axis=1)))
-    if len(test) < FEW:
+    for name, table in tables(test, labels, logits, classifier.temperature, metrics).items():
+        write_csv(Path(f"metrics/evaluate/{name}.csv"), table)
+    report(metrics)
+
+
+def report(metrics: Metrics) -> None:
+    """Say in the log what the numbers come to."""
+    documents, scored = metrics["documents"]["test"], metrics["test"]
+    if documents < FEW:
         log.warning(
-            "evaluate: %d test documents are few: each is worth %.1f points of accuracy", len(test), 100 / len(test)
+            "evaluate: %d test documents are few: each is worth %.1f points of accuracy", documents, 100 / documents
         )
     log.info(
-        "evaluate: macro F1 %.3f on %d test documents (TF-IDF %.3f, majority %.3f; %.3f on train)",
-        metrics["test"]["macro_f1"],
-        len(test),
-        metrics["baselines"]["tfidf"]["macro_f1"],
-        metrics["baselines"]["majority"]["macro_f1"],
+        "evaluate: macro F1 %.3f on %d test documents, 95 %% interval %.3f to %.3f (%s; %.3f on train)",
+        scored["macro_f1"],
+        documents,
+        scored["intervals"]["macro_f1"]["low"],
+        scored["intervals"]["macro_f1"]["high"],
+        ", ".join(f"{name} {found['macro_f1']:.3f}" for name, found in metrics["baselines"].items()),
         metrics["train"]["macro_f1"],
     )
 

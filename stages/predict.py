@@ -87,7 +87,7 @@ def corpus_documents() -> tuple[pl.LazyFrame, list[str]]:
 def predict(
     documents: Iterable[Document], classifier: Classifier, batch_tokens: int, advance: Callable[[int], object]
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Yield ids and probabilities (documents x classes) of documents, in order, some hundred at a time.
+    """Yield ids and calibrated probabilities (documents x classes) of documents, in order, some hundred at a time.
 
     Args:
         documents: ids and texts; no more of them than are being answered are in memory.
@@ -102,8 +102,8 @@ def predict(
             names.append([name for name, _ in chunk])
             yield [text for _, text in chunk]
 
-    for probabilities in classifier.stream(texts(), batch_tokens, advance):
-        yield names.popleft(), probabilities
+    for logits in classifier.stream(texts(), batch_tokens, advance):
+        yield names.popleft(), classifier.calibrate(logits)
 
 
 @contextmanager

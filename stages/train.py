@@ -17,7 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from stages.backbone.params import ModelParams
 from stages.backbone.resolve import locate
-from stages.corpus.tables import COLUMNS, OUT_OF_FOLD, SPLIT, read_table, write_table
+from stages.corpus.tables import COLUMNS, LEARNING_CURVE, OUT_OF_FOLD, SPLIT, read_table, write_table
+from stages.evaluation.calibration import fit_temperature
 from stages.files import Metrics, write_json
 from stages.params import read_section
 from stages.params.seeds import derive
@@ -29,8 +30,8 @@ from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
 from stages.training.data import class_label, encode
-from stages.training.fitting import Task, fit, initial_weights
-from stages.training.folds import cross_validate, summarise
+from stages.training.fitting import Task, fit, initial_weights, logits
+from stages.training.folds import WHOLE, cross_validate, summarise
 from stages.training.frozen import allocate, frozen_blocks_run_once
 from stages.training.history import Bar, History, log_to_tensorboard, open_history
 from stages.training.model import freeze, load_model, load_tokenizer
@@ -44,17 +45,29 @@ log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
 # Rooms whose code a run depends on; a test holds them against the imports.
-CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "store", "training", "windows")
-RECORDED = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy", "scikit-learn")
+CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "splitting", "store", "training", "windows")
+RECORDED = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "datasets",
+    "safetensors",
+    "numpy",
+    "scikit-learn",
+    "scipy",
+)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The model of the best epoch with its tokenizer, the predictions of cross-validation, and the metrics."""
+    """The model of the best epoch with its tokenizer and temperature, the predictions of folds, and the metrics."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+    temperature: float
     out_of_fold: pl.DataFrame
+    learning_curve: pl.DataFrame
     metrics: Metrics
 
 
@@ -99,7 +112,7 @@ def train(
         return allocate(rows, columns, dtype, runtime.states_mb, checkpoints / "states")
 
     border = len(frames["train"])
-    out_of_fold = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name])
+    folds = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name] | COLUMNS[LEARNING_CURVE.name])
     with (
         memory_errors_named(device),
         frozen_blocks_run_once(model.to(device), rows, tokenizer, bf16, params.batch_tokens, room) as (
@@ -113,14 +126,19 @@ def train(
         task = Task(model, tokenizer, rows, collator, params, bf16, initial_weights(model), found)
         if params.folds:
             share = len(frames["validation"]) / len(documents)
-            out_of_fold = cross_validate(task, documents, share, checkpoints)
+            folds = cross_validate(task, documents, share, checkpoints)
         with open_history(runtime.monitor) as live:
             callbacks = [History(live, params.epochs, runtime.monitor), *([Bar()] if sys.stderr.isatty() else [])]
             if runtime.tensorboard:
                 callbacks.append(log_to_tensorboard(checkpoints.name))
             sides = range(border), range(border, len(documents))
             fitted = fit(task, *sides, "train", checkpoints / "train", callbacks)
+        # By validation also where there are folds: their predictions are those of other models, and a way to measure
+        # must not change what is measured.
+        temperature = fit_temperature(logits(task, fitted.trainer, sides[1]), rows["labels"][border:])
+        log.info("train: temperature %.2f", temperature)
 
+    out_of_fold = folds.filter(share=WHOLE)
     weights = list(model.parameters())
     metrics: Metrics = {
         "documents": {side: len(frame) for side, frame in frames.items()},
@@ -135,16 +153,18 @@ def train(
     }
     if params.folds:
         metrics["cross_validation"] = summarise(out_of_fold, classes.names)
-    return Trained(model, tokenizer, out_of_fold, metrics)
+    curve = folds if params.learning_curve else folds.clear()
+    return Trained(model, tokenizer, temperature, out_of_fold, curve, metrics)
 
 
 def save(trained: Trained, folder: Path, provenance: Mapping[str, object]) -> None:
-    """Write model, tokenizer and provenance to `folder`, whole or not at all."""
+    """Write model, tokenizer, temperature and provenance to `folder`, whole or not at all."""
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         trained.model.save_pretrained(partial)
         trained.tokenizer.save_pretrained(partial)
+        write_json(partial / "temperature.json", {"temperature": trained.temperature})
         write_json(partial / "provenance.json", provenance)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
@@ -187,6 +207,7 @@ def main() -> None:
         trained = train(frames, backbone, checkpoints, model_params, params, runtime)
         save(trained, MODEL, provenance)
         write_table(trained.out_of_fold, OUT_OF_FOLD)
+        write_table(trained.learning_curve, LEARNING_CURVE)
         write_json(Path("metrics/train.json"), trained.metrics)
         shutil.rmtree(checkpoints)
     metrics = trained.metrics

@@ -1,7 +1,9 @@
 """Cross-validation: folds that leak nothing, and predictions for every document."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -12,9 +14,10 @@ from stages.backbone.params import ModelParams
 from stages.params import load, validate
 from stages.runtime.errors import UserError
 from stages.runtime.settings import read_runtime
+from stages.splitting.folds import make_folds, nested_subset
 from stages.train import Trained, train
 from stages.training import folds as folds_module
-from stages.training.folds import make_folds
+from stages.training.fitting import Fitted, fit
 from stages.training.params import TrainParams
 
 
@@ -91,10 +94,39 @@ def test_nothing_left_to_choose_by_is_named() -> None:
         list(make_folds(frame({"bread": [1] * 8, "rail": [1] * 8}), 2, 0.01, 0))
 
 
-def run(model: Path, workspace: Path, folds: int) -> Trained:
+@given(sizes, st.integers(0, 3))
+def test_a_smaller_share_lies_within_a_larger_and_breaks_no_group(sizes: dict[str, list[int]], seed: int) -> None:
+    documents = frame(sizes)
+    places = list(range(1, len(documents)))
+    groups = documents["group"].to_list()
+    parts = [nested_subset(documents, places, share, seed) for share in (0.25, 0.5, 0.75, 1.0)]
+    assert parts[-1] == places
+    for part, larger in pairwise(parts):
+        assert set(part) < set(larger)
+    for share, part in zip((0.25, 0.5, 0.75), parts, strict=False):
+        assert part == sorted(part)
+        kept = {groups[place] for place in part}
+        assert part == [place for place in places if groups[place] in kept]
+        for label in sizes:
+            (wanted, found) = (sum(documents["label"][place] == label for place in part) for part in (places, part))
+            assert share * wanted <= found < share * wanted + 3  # the last group may hold three
+
+
+@given(st.integers(0, 20))
+def test_one_more_document_changes_a_share_by_border_cases_alone(seed: int) -> None:
+    few, more = frame({"bread": [1] * 40}), frame({"bread": [1] * 41})
+    before, after = (
+        set(documents["document_id"][nested_subset(documents, list(range(len(documents))), 0.5, seed)])
+        for documents in (few, more)
+    )
+    assert len(before ^ after) <= 2
+
+
+def run(model: Path, workspace: Path, folds: int, learning_curve: bool = False) -> Trained:
     settings = validate({**load()["model"], "name": str(model), "max_length": 32}, ModelParams, at="model")
-    quick = {"epochs": 2, "batch_size": 4, "lr": 0.01, "precision": "fp32", "trainable_layers": 1, "folds": folds}
-    params = validate({**load()["train"], **quick}, TrainParams, at="train")
+    quick = {"epochs": 2, "batch_size": 4, "lr": 0.01, "precision": "fp32", "trainable_layers": 1}
+    asked = {"folds": folds, "learning_curve": learning_curve}
+    params = validate({**load()["train"], **quick, **asked}, TrainParams, at="train")
     documents = frame({"bread": [1] * 10, "rail": [1] * 10})
     frames = {
         "train": documents.filter(~pl.col("group").str.contains("-[89]")),
@@ -133,3 +165,38 @@ def test_cross_validation_predicts_each_document_and_leaves_the_model_as_it_is(
 
     monkeypatch.setattr(folds_module, "fit", stopped)
     assert run(model, workspace / "crossed", 3).out_of_fold.equals(table)
+
+
+def test_the_learning_curve_adds_smaller_shares_to_the_same_folds(
+    tiny_model: Callable[[str], Path], workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("bert")
+    alone = run(model, workspace / "alone", 2)
+    assert alone.learning_curve.is_empty()
+    fits: list[str] = []
+
+    def noted(last: int) -> Callable[..., Fitted]:
+        def note(*arguments: Any) -> Fitted:
+            if len(fits) == last:
+                raise InterruptedError
+            fits.append(arguments[3])
+            return fit(*arguments)
+
+        return note
+
+    monkeypatch.setattr(folds_module, "fit", noted(3))
+    with pytest.raises(InterruptedError):
+        run(model, workspace / "curve", 2, True)
+    monkeypatch.setattr(folds_module, "fit", noted(8))
+    found = run(model, workspace / "curve", 2, True)
+    # What was finished is not trained again.
+    shares = (" share 0.25", " share 0.5", " share 0.75", "")
+    assert fits == [f"fold {fold}{share}" for fold in (1, 2) for share in shares]
+
+    assert found.out_of_fold.select(alone.out_of_fold.columns).equals(alone.out_of_fold)
+    assert found.metrics == alone.metrics
+    table = found.learning_curve
+    for share, part in table.group_by("share"):
+        assert sorted(part["document_id"]) == sorted(alone.out_of_fold["document_id"]), share
+    learned_from = dict(table.filter(fold=1).unique("share").select("share", "documents").iter_rows())
+    assert learned_from[0.25] < learned_from[0.5] < learned_from[0.75] < learned_from[1.0]

@@ -18,6 +18,7 @@ LABELS = Path("data/merged/labels.parquet")
 CLASSES = Path("data/merged/classes.parquet")
 SPLIT = Path("data/split")
 OUT_OF_FOLD = Path("data/folds/out_of_fold.parquet")
+LEARNING_CURVE = Path("data/folds/learning_curve.parquet")
 
 # Rows that are read or written at a time where texts are not all kept in memory.
 SLICE = 256
@@ -65,6 +66,15 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
         "predicted": text,
         "probability": real,
         "probabilities": pl.List(real),  # of each class, in the order of their names
+    },
+    # Predictions by models that learned from a share of what the fold's model learned from, so many documents.
+    "learning_curve.parquet": {
+        "share": real,
+        "documents": number,
+        "fold": number,
+        "document_id": text,
+        "label": text,
+        "predicted": text,
     },
 }
 

@@ -1,5 +1,6 @@
 """A trained classifier: loading it and asking it for probabilities."""
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import stages.neobert  # noqa: F401  (makes the Auto classes know it)
@@ -17,6 +19,9 @@ from stages.runtime.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
+# In a classifier's folder: what training found its logits have to be divided by.
+TEMPERATURE = "temperature.json"
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -25,9 +30,19 @@ class Classifier:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     labels: list[str]
+    temperature: float = 1.0
 
     def probabilities(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
-        """Return the probability of each class for each text (float32, texts x classes).
+        """Return the calibrated probability of each class for each text (float64, texts x classes)."""
+        return self.calibrate(self.logits(texts, batch_tokens))
+
+    def calibrate(self, logits: np.ndarray) -> np.ndarray:
+        """Return the softmax of logits (texts x classes) divided by the temperature, which changes no answer."""
+        found: np.ndarray = softmax(logits.astype(np.float64) / self.temperature, axis=1)
+        return found
+
+    def logits(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
+        """Return the logit of each class for each text (float32, texts x classes).
 
         Batches hold windows of like length, up to `batch_tokens` tokens. The log says how many texts were cut.
         """
@@ -39,7 +54,7 @@ class Classifier:
     def stream(
         self, chunks: Iterable[Sequence[str]], batch_tokens: int, advance: Callable[[int], object]
     ) -> Iterator[np.ndarray]:
-        """Yield the probabilities of each chunk of texts (float32, texts x classes) as `probabilities` returns them.
+        """Yield the logits of each chunk of texts (float32, texts x classes) as `logits` returns them.
 
         One chunk is drawn while the one before is answered; no more are in memory.
 
@@ -50,21 +65,39 @@ class Classifier:
         for answered in ask(self.model, self.tokenizer, chunks, batch_tokens, advance):
             texts += len(answered.logits)
             cut_off += answered.cut_off
-            yield answered.logits.softmax(dim=-1).numpy()
+            yield answered.logits.numpy()
         if cut_off:
             limit = self.tokenizer.model_max_length
             log.info("classify: %d of %d texts are longer than %d tokens: cut there", cut_off, texts, limit)
 
 
 def load_classifier(folder: Path, device: str) -> Classifier:
-    """Load the trained model in `folder` in float32.
+    """Load the trained model in `folder` in float32, with its temperature (1 where it has none).
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no model, or the file of its temperature is damaged.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no trained model there: `dvc repro` trains one, `dvc pull` fetches one")
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
-    return Classifier(model.to(resolve_device(device)).eval(), tokenizer, labels)
+    return Classifier(model.to(resolve_device(device)).eval(), tokenizer, labels, read_temperature(folder))
+
+
+def read_temperature(folder: Path) -> float:
+    """Return what the classifier in `folder` has its logits divided by; 1 where the file is missing.
+
+    Raises:
+        UserError: if the file holds no number above 0.
+    """
+    file = folder / TEMPERATURE
+    if not file.is_file():
+        return 1.0
+    try:
+        temperature = float(json.loads(file.read_text(encoding="utf-8"))["temperature"])
+    except (ValueError, KeyError, TypeError):
+        temperature = 0.0
+    if not 0 < temperature < float("inf"):
+        raise UserError(f"{file}: holds no temperature above 0: `dvc checkout {folder}` brings it back")
+    return temperature

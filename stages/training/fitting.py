@@ -143,8 +143,13 @@ def measure(prediction: EvalPrediction, best_by: str, weights: Tensor) -> dict[s
     return {**found, "selection": chosen}
 
 
+def logits(task: Task, trainer: FineTuner, places: Sequence[int]) -> np.ndarray:
+    """Return the fitted model's logits [documents, classes] (float32) for the rows at `places`."""
+    found: np.ndarray = torch.from_numpy(trainer.predict(task.rows.select(places)).predictions).float().numpy()
+    return found
+
+
 def probabilities(task: Task, trainer: FineTuner, places: Sequence[int]) -> np.ndarray:
-    """Return the fitted model's probabilities [documents, classes] for the rows at `places`."""
-    logits = torch.from_numpy(trainer.predict(task.rows.select(places)).predictions)
-    found: np.ndarray = logits.float().softmax(-1).numpy()
+    """Return the fitted model's probabilities [documents, classes], not calibrated, for the rows at `places`."""
+    found: np.ndarray = torch.from_numpy(logits(task, trainer, places)).softmax(-1).numpy()
     return found

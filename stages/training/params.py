@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from stages.params import Section
 
@@ -25,6 +25,7 @@ class TrainParams(Section):
     precision: Literal["auto", "bf16", "fp32"]
     best_by: Literal["loss", "macro_f1", "weighted_f1"]
     folds: int = Field(ge=0)
+    learning_curve: bool
     seed: int
 
     @field_validator("folds")
@@ -32,4 +33,11 @@ class TrainParams(Section):
     def _not_one(cls, value: int) -> int:
         if value == 1:
             raise ValueError("0 (no cross-validation) or 2 and more")
+        return value
+
+    @field_validator("learning_curve")
+    @classmethod
+    def _with_folds_alone(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("folds", 2):
+            raise ValueError("false unless train.folds is 2 or more: the curve is cross-validated")
         return value

@@ -49,7 +49,8 @@ def predict(files: list[Path]) -> tuple[np.ndarray, float]:
     parts = list(predict(documents, classifier, read_section("evaluate", EvaluateParams).batch_tokens, done))
     seconds = time.perf_counter() - start
     assert [name for names, _ in parts for name in names] == [file.stem for file in files]
-    return np.log(np.concatenate([probabilities for _, probabilities in parts])), seconds
+    probabilities = np.concatenate([part for _, part in parts])
+    return np.log(probabilities) * classifier.temperature, seconds
 
 
 def pipeline(files: list[Path], batch_size: int) -> tuple[np.ndarray, float]:
