@@ -88,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/api/repos/create":
             asked = json.loads(content)
             if hub.exists:
-                self.say({"error": "You already created this model repo"}, 409)
+                self.say({"error": "You already created this model repo", "url": f"{hub.address}/{hub.model}"}, 409)
                 return
             if f"{asked['organization']}/{asked['name']}" != hub.model:
                 self.say({"error": "You don't have the rights to create a model under this namespace"}, 403)
