@@ -1,31 +1,40 @@
 """Classify documents with the trained model: files, folders, or the whole current corpus."""
 
 import argparse
-import json
 import logging
-from collections import Counter
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import polars as pl
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from stages.corpus.csvs import some
 from stages.corpus.documents import Source, list_documents, printable
-from stages.corpus.tables import DOCUMENTS, scan_table
+from stages.corpus.tables import DOCUMENTS, read_texts, scan_table
 from stages.evaluation.params import EvaluateParams
 from stages.extraction.params import ExtractParams
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
-from stages.files import write_atomically
-from stages.inference.classifier import load_classifier
+from stages.files import clear_temporary, replacing
+from stages.inference.asking import CHUNK
+from stages.inference.classifier import Classifier, load_classifier
 from stages.params import read_section
+from stages.predicting.answers import FORMATS, Wanted, writing
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
+from stages.runtime.progress import progress_bar
 from stages.runtime.settings import read_runtime
 
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
+Document = tuple[str, str]  # its id and its text
 
 
 def find_sources(paths: list[Path]) -> list[Source]:
@@ -47,42 +56,81 @@ def find_sources(paths: list[Path]) -> list[Source]:
     ]
 
 
-def read_texts(sources: list[Source], params: ExtractParams, workers: int) -> tuple[pl.DataFrame, int]:
-    """Read `sources`; return `document_id`, `text` of those that can be used and the number of the others."""
-    rows, failed = [], 0
-    for source, read in zip(sources, read_all([source.file for source in sources], params, workers), strict=True):
-        found = read.found
-        if found.status == "ok":
-            rows.append({"document_id": source.document_id, "text": compose(found.title, {}, found.body)})
-        else:
-            failed += 1
-            log.error("error: %s: %s: %s", printable(str(source.file)), found.status, found.error)
-    return pl.DataFrame(rows, schema={"document_id": pl.String, "text": pl.String}), failed
-
-
-def render(documents: list[str], labels: list[str], probabilities: np.ndarray, form: str) -> str:
-    """Write predictions as `table`, `json` (an array of objects) or `csv`.
+def read_files(
+    sources: list[Source], params: ExtractParams, workers: int, advance: Callable[[int], object]
+) -> Iterator[Document]:
+    """Yield id and text of the documents that can be read, in order; name the others.
 
     Args:
-        probabilities: documents x classes.
+        advance: told of each of the others.
     """
-    best = [labels[place] for place in probabilities.argmax(axis=1)]
-    shares = [
-        {label: round(float(share), 4) for label, share in zip(labels, row, strict=True)} for row in probabilities
-    ]
-    rows = list(zip(documents, best, shares, strict=True))
-    if form == "json":
-        objects = [{"document_id": name, "label": label, "probabilities": share} for name, label, share in rows]
-        return json.dumps(objects, indent=2, ensure_ascii=False) + "\n"
-    if form == "csv":
-        schema = {"document_id": pl.String, "label": pl.String, **dict.fromkeys(labels, pl.Float64)}
-        return pl.DataFrame(
-            [(name, label, *share.values()) for name, label, share in rows], schema, orient="row"
-        ).write_csv()
-    width = max(len(name) for name in ("document", *documents))
-    lines = [f"{'document':<{width}}  probability  label"]
-    lines += [f"{name:<{width}}  {share[label]:11.3f}  {label}" for name, label, share in rows]
-    return "\n".join(lines) + "\n"
+    files = [source.file for source in sources]
+    for source, read in zip(sources, read_all(files, params, workers, here=CHUNK), strict=True):
+        found = read.found
+        if found.status == "ok":
+            yield source.document_id, compose(found.title, {}, found.body)
+        else:
+            advance(1)
+            log.error("error: %s: %s: %s", printable(str(source.file)), found.status, found.error)
+
+
+def corpus_documents() -> tuple[pl.LazyFrame, list[str]]:
+    """Return the documents of the corpus as extracted and the ids of those that hold text; name the others."""
+    documents = scan_table(DOCUMENTS)
+    ids = documents.select("document_id", "status").collect()
+    readable = ids.filter(pl.col("status").is_in(["ok", "duplicate"]))["document_id"].to_list()
+    if without := sorted(set(ids["document_id"]) - set(readable)):
+        log.warning("left out, as nothing could be read of them: %s", some(without))
+    return documents, readable
+
+
+def predict(
+    documents: Iterable[Document], classifier: Classifier, batch_tokens: int, advance: Callable[[int], object]
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Yield ids and calibrated probabilities (documents x classes) of documents, in order, some hundred at a time.
+
+    Args:
+        documents: ids and texts; no more of them than are being answered are in memory.
+        batch_tokens: tokens that the model reads at a time.
+        advance: told how many documents have been answered since it was told last.
+    """
+    names = deque[list[str]]()
+
+    def texts() -> Iterator[list[str]]:
+        rest = iter(documents)
+        while chunk := list(islice(rest, CHUNK)):
+            names.append([name for name, _ in chunk])
+            yield [text for _, text in chunk]
+
+    for logits in classifier.stream(texts(), batch_tokens, advance):
+        yield names.popleft(), classifier.calibrate(logits)
+
+
+@contextmanager
+def opened(output: Path | None) -> Iterator[BinaryIO]:
+    """Yield what is written to: a file that is there when it is whole, or stdout, past the progress bar."""
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder: name a file in it")
+    clear_temporary(output.parent)
+    with replacing(output) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -90,37 +138,52 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
     parser.add_argument("paths", nargs="*", type=Path, metavar="PATH", help="files (.pdf, .md, .txt) or folders")
     parser.add_argument("--corpus", action="store_true", help="every document of the current corpus, as extracted")
-    parser.add_argument("--format", choices=["table", "json", "csv"], default="table")
+    parser.add_argument("--format", choices=FORMATS, default="table")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P", help="leave the label empty where its probability is below P (0 to 1)"
+    )
+    parser.add_argument(
+        "--top-k", type=_count, metavar="K", help="the K likeliest classes, in their order; default: all"
+    )
     arguments = parser.parse_args()
     if arguments.corpus == bool(arguments.paths):
         parser.error("name files or folders, or --corpus (not both)")
+    if arguments.format == "parquet" and arguments.output is None:
+        parser.error("--format parquet: no text to be printed: name a file with --output")
     return arguments
 
 
 def main() -> None:
     """Predict and print; exit code 1 if a document could not be read."""
     arguments = parse_arguments()
+    wanted = Wanted(arguments.format, arguments.threshold, arguments.top_k)
     runtime = read_runtime()
-    classifier = load_classifier(MODEL, runtime.device)
     if arguments.corpus:
-        extracted, failed = scan_table(DOCUMENTS).select("document_id", "text", "status").collect(), 0
-        documents = extracted.filter(pl.col("status").is_in(["ok", "duplicate"]))
-        if without := sorted(set(extracted["document_id"]) - set(documents["document_id"])):
-            log.warning("left out, as nothing could be read of them: %s", some(without))
+        table, names = corpus_documents()
     else:
         sources = find_sources(arguments.paths)
-        documents, failed = read_texts(sources, read_section("extract", ExtractParams), runtime.worker_count())
-    probabilities = classifier.probabilities(
-        documents["text"].to_list(), read_section("evaluate", EvaluateParams).batch_tokens
-    )
-    answer = render(documents["document_id"].to_list(), classifier.labels, probabilities, arguments.format)
-    if arguments.output:
-        write_atomically(arguments.output, answer.encode())
-    else:
-        print(answer, end="", flush=True)
-    if failed:
-        raise UserError(f"{failed} of {failed + len(documents)} documents could not be read (named above)")
+        names = [source.document_id for source in sources]
+    classifier, answered = load_classifier(MODEL, runtime.device), 0
+    with (
+        logging_redirect_tqdm(),
+        progress_bar(len(names), "predict", delay=2) as bar,
+        opened(arguments.output) as out,
+        writing(out, classifier.labels, wanted, max(map(len, names), default=0)) as write,
+    ):
+        if arguments.corpus:
+            documents = read_texts(table, names)
+        else:
+            params = read_section("extract", ExtractParams)
+            documents = read_files(sources, params, runtime.worker_count(), bar.update)
+        batch_tokens = read_section("evaluate", EvaluateParams).batch_tokens
+        for part, probabilities in predict(documents, classifier, batch_tokens, bar.update):
+            answered += len(part)
+            with bar.external_write_mode():
+                write(part, probabilities)
+                out.flush()
+    if answered < len(names):
+        raise UserError(f"{len(names) - answered} of {len(names)} documents could not be read (named above)")
 
 
 if __name__ == "__main__":

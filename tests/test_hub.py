@@ -1,22 +1,17 @@
 """Models from the Hub, against a small HTTP server that answers as the Hub does."""
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.hub_server import COMMIT, serve
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "chandar-lab/NeoBERT"
 SCRIPT = """
 import logging, sys
@@ -39,43 +34,6 @@ print(type(model).__module__, folder.name, tuple(logits.shape), bool(logits.isfi
 """
 
 
-class Hub(BaseHTTPRequestHandler):
-    """The endpoints of the Hub that downloading a model asks for: revision, tree, files."""
-
-    files: Path
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-    def answer(self, content: bytes, status: int = 200, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), "X-Repo-Commit": COMMIT, **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path)
-        names = sorted(file.name for file in self.files.iterdir())
-        if path in (f"/api/models/{MODEL}/revision/{revision}" for revision in ("main", COMMIT)):
-            body = {"id": MODEL, "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
-            self.answer(json.dumps(body).encode(), Content_Type="application/json")
-        elif path == f"/api/models/{MODEL}/tree/{COMMIT}":
-            tree = [
-                {"type": "file", "path": name, "oid": name, "size": (self.files / name).stat().st_size}
-                for name in names
-            ]
-            self.answer(json.dumps(tree).encode(), Content_Type="application/json")
-        elif path.startswith(f"/{MODEL}/resolve/{COMMIT}/") and path.rpartition("/")[2] in names:
-            content = (self.files / path.rpartition("/")[2]).read_bytes()
-            self.answer(content, ETag=f'"{hashlib.sha256(content).hexdigest()}"')
-        else:
-            self.answer(b"{}", 404, X_Error_Code="RevisionNotFound" if "/revision/" in path else "EntryNotFound")
-
-    do_HEAD = do_GET
-
-
 @pytest.fixture
 def hub(tiny_tokenizer: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a Hub that holds the golden NeoBERT with a tokenizer, and code that must not run."""
@@ -83,11 +41,8 @@ def hub(tiny_tokenizer: Path, tmp_path: Path) -> Iterator[str]:
     (folder / "expected.safetensors").unlink()
     shutil.copytree(tiny_tokenizer, folder, dirs_exist_ok=True)
     (folder / "model.py").write_text("raise SystemExit('code of the Hub ran')\n")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Served", (Hub,), {"files": folder}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serve(MODEL, folder) as hub:
+        yield hub.address
 
 
 def load(address: str, home: Path, revision: str, name: str = MODEL) -> subprocess.CompletedProcess[str]:

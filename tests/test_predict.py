@@ -5,17 +5,25 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pymupdf
 import pytest
+import torch
 
 from stages.backbone.params import ModelParams
 from stages.corpus.tables import COLUMNS, DOCUMENTS, write_table
+from stages.inference.asking import CHUNK
 from stages.inference.classifier import load_classifier
 from stages.params import load, validate
+from stages.predict import predict
 from stages.runtime.settings import read_runtime
 from stages.train import save, train
 from tests.conftest import ROOT, edit_params, run_stage
@@ -119,3 +127,112 @@ def test_the_log_says_how_many_texts_were_cut(trained: Path, caplog: pytest.LogC
     with caplog.at_level(logging.INFO):
         classifier.probabilities(["dough " * 100, "train", "track"], 2)
     assert "1 of 3 texts are longer than 32 tokens" in caplog.text
+
+
+def test_the_answers_are_the_models_own_in_the_order_of_the_texts(trained: Path) -> None:
+    classifier = load_classifier(trained / "models/classifier", "cpu")
+    texts = [f"{'dough train track ' * (place % 7)} {place}" for place in range(CHUNK + 40)]
+    found = classifier.logits(texts, 64)
+    for place in range(0, len(texts), 50):
+        batch = classifier.tokenizer(texts[place], truncation=True, return_tensors="pt")
+        batch.pop("token_type_ids", None)
+        with torch.inference_mode():
+            wanted = classifier.model(**batch).logits
+        np.testing.assert_allclose(found[place], wanted[0], atol=1e-6)
+
+
+def test_the_number_of_cores_changes_no_bit(trained: Path) -> None:
+    classifier = load_classifier(trained / "models/classifier", "cpu")
+    texts = [f"{'dough train track ' * (place % 7)} {place}" for place in range(50)]
+    before, found = torch.get_num_threads(), []
+    try:
+        for cores in (1, 3):
+            torch.set_num_threads(cores)
+            found.append(classifier.probabilities(texts, 64))
+            assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].tobytes() == found[1].tobytes()
+
+
+def test_no_more_documents_are_read_than_are_being_answered(trained: Path) -> None:
+    classifier = load_classifier(trained / "models/classifier", "cpu")
+    drawn = answered = 0
+
+    def documents() -> Iterator[tuple[str, str]]:
+        nonlocal drawn
+        for number in range(4 * CHUNK):
+            drawn += 1
+            yield str(number), "dough"
+
+    def count(texts: int) -> None:
+        nonlocal answered
+        answered += texts
+
+    seen: list[str] = []
+    for names, probabilities in predict(documents(), classifier, 1000, count):
+        assert len(names) == len(probabilities) == CHUNK
+        seen += names
+        assert drawn <= len(seen) + CHUNK
+        assert answered >= len(seen)
+    assert seen == [str(number) for number in range(4 * CHUNK)]
+    assert answered == len(seen)
+
+
+def test_json_lines_hold_what_json_holds(trained: Path) -> None:
+    array, lines = (run_stage("predict", "papers", "--format", form, cwd=trained).stdout for form in ("json", "jsonl"))
+    assert [json.loads(line) for line in lines.splitlines()] == json.loads(array)
+
+
+def test_below_the_threshold_the_label_is_left_out_and_the_guess_stays(trained: Path) -> None:
+    for threshold, abstains in (("0", False), ("1", True)):
+        done = run_stage("predict", "papers", "--format", "jsonl", "--threshold", threshold, cwd=trained)
+        for row in map(json.loads, done.stdout.splitlines()):
+            assert row["guess"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
+            assert row["label"] == (None if abstains else row["guess"])
+    assert "(" in run_stage("predict", "papers", "--threshold", "1", cwd=trained).stdout.splitlines()[1]
+
+
+def test_parquet_needs_a_file_and_holds_what_csv_holds(trained: Path) -> None:
+    refused = run_stage("predict", "papers", "--format", "parquet", cwd=trained)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "name a file with --output" in refused.stderr
+    arguments = ["--threshold", "0.6", "--top-k", "1"]
+    for form in ("parquet", "csv"):
+        done = run_stage("predict", "papers", "--format", form, "--output", f"p.{form}", *arguments, cwd=trained)
+        assert done.returncode == 0, done.stderr
+    table = pl.read_parquet(trained / "p.parquet")
+    assert table.columns == ["document_id", "label", "guess", "label_1", "probability_1"]
+    assert table.equals(pl.read_csv(trained / "p.csv", schema=table.schema))
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_stopped_leaves_the_old_file(signal_number: int, trained: Path, tmp_path: Path) -> None:
+    (many := tmp_path / "many").mkdir()
+    for number in range(5000):
+        (many / f"{number}.txt").write_text(f"dough {number} " * 30)
+    (output := tmp_path / "out" / "predictions.csv").parent.mkdir()
+    output.write_text("of an earlier run")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.predict", str(many), "--format", "csv", "--output", str(output)],
+        cwd=trained,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PIPELINE_CACHE": str(tmp_path / "cache")},
+        stderr=subprocess.DEVNULL,
+    )
+
+    def written() -> int:
+        return sum(file.stat().st_size for file in output.parent.glob(".tmp-*"))
+
+    while not written() and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal_number)
+    assert process.wait(60) == (130 if signal_number == signal.SIGINT else -signal.SIGKILL)
+    assert output.read_text() == "of an earlier run"
+    if signal_number == signal.SIGINT:
+        assert [file.name for file in output.parent.iterdir()] == ["predictions.csv"]
+
+
+def test_an_output_that_is_a_folder_is_refused_before_anything_is_read(trained: Path) -> None:
+    done = run_stage("predict", "papers", "--output", "papers", cwd=trained)
+    assert done.returncode == 1
+    assert "error: --output papers: is a folder: name a file in it" in done.stderr

@@ -23,13 +23,17 @@ from stages.extraction.stored import Last, Read, Results, nothing, read_stored, 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a process gets when its parent dies
 # Documents for each worker that are begun while the first of them is waited for: one that hangs stops no other.
 AHEAD = 32
+# Bytes of a text file that is read without a worker, if its caller says so: that takes milliseconds and does no harm.
+SMALL = 1 << 16
 # The exit code of a worker that has grown and wants to be replaced (EX_TEMPFAIL: try again).
 GROWN = 75
 # The exit code of a worker that has run out of memory (EX_OSERR).
 OUT_OF_MEMORY = 71
 
 
-def read_all(files: Iterable[Path], params: ExtractParams, workers: int, last: Last = nothing) -> Iterator[Read]:
+def read_all(
+    files: Iterable[Path], params: ExtractParams, workers: int, last: Last = nothing, here: int = 0
+) -> Iterator[Read]:
     """Yield what is read from each of `files`, in their order, by as many processes as `workers`.
 
     A document that takes longer than `timeout_s`, needs more than `memory_mb` or breaks its worker yields the status
@@ -37,9 +41,10 @@ def read_all(files: Iterable[Path], params: ExtractParams, workers: int, last: L
 
     Args:
         last: gives the tables of a last run, from which an empty store is filled.
+        here: so many small text files are read by this process, which spares a short run the start of others.
     """
     waiting = deque[_Document]()
-    with _Workers(params, workers, Results(params, last)) as pool:
+    with _Workers(params, workers, Results(params, last), here) as pool:
         for file in files:
             waiting.append(pool.begin(file))
             if len(waiting) > AHEAD * workers:
@@ -61,10 +66,11 @@ class _Document:
 class _Workers:
     """Processes that read what is not in the store, started when there is such a document."""
 
-    def __init__(self, params: ExtractParams, count: int, results: Results) -> None:
+    def __init__(self, params: ExtractParams, count: int, results: Results, here: int) -> None:
         self.params = params
         self.count = count
         self.results = results
+        self.here = here
         self.pool: ProcessPool | None = None
         self.running: dict[str, Future[Read]] = {}
 
@@ -92,6 +98,9 @@ class _Workers:
         if key not in self.running:
             if (found := self.results.get(key)) is not None:
                 return _Document(file, sha256, key, Read(sha256, key, found))
+            if self.here and file.suffix.lower() != ".pdf" and file.stat().st_size <= SMALL:
+                self.here -= 1
+                return _Document(file, sha256, key, read_stored(file, self.params))
             self.running[key] = self._schedule(file)
         return _Document(file, sha256, key, self.running[key])
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import stages.neobert  # noqa: F401  (makes the Auto classes know it)
+from stages.inference.asking import CHUNK, ask
 from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
-from stages.runtime.progress import progress
-from stages.windows import LongDocuments, average, batches, cut, pad
+from stages.runtime.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +33,12 @@ class Classifier:
     temperature: float = 1.0
 
     def probabilities(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
-        """Return the calibrated probability of each class for each text (float64, texts x classes).
+        """Return the calibrated probability of each class for each text (float64, texts x classes)."""
+        return self.calibrate(self.logits(texts, batch_tokens))
 
-        That is the softmax of the logits divided by the temperature, which changes no answer.
-        """
-        logits = self.logits(texts, batch_tokens).astype(np.float64)
-        found: np.ndarray = softmax(logits / self.temperature, axis=1)
+    def calibrate(self, logits: np.ndarray) -> np.ndarray:
+        """Return the softmax of logits (texts x classes) divided by the temperature, which changes no answer."""
+        found: np.ndarray = softmax(logits.astype(np.float64) / self.temperature, axis=1)
         return found
 
     def logits(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
@@ -46,27 +46,29 @@ class Classifier:
 
         Batches hold windows of like length, up to `batch_tokens` tokens. The log says how many texts were cut.
         """
-        config = self.model.config
-        how: LongDocuments = getattr(config, "long_documents", "truncate")  # a classifier that was not trained here
-        read = list(cut(texts, self.tokenizer, self.tokenizer.model_max_length, how))
-        windows = [ids for text in read for ids in text.ids]
-        document = torch.tensor([place for place, text in enumerate(read) for _ in text.ids], dtype=torch.long)
-        logits = torch.zeros(len(windows), config.num_labels)
-        order = batches([len(ids) for ids in windows], batch_tokens)
-        with torch.inference_mode():
-            for places in progress(order, total=len(order), what="classify"):
-                batch = pad([windows[place] for place in places], self.tokenizer)
-                answer = self.model(**{key: tensor.to(self.model.device) for key, tensor in batch.items()})
-                logits[places] = answer.logits.float().cpu()
-        if cut_off := sum(text.unread > 0 for text in read):
-            log.info(
-                "classify: %d of %d texts are longer than %d tokens: cut there",
-                cut_off,
-                len(texts),
-                self.tokenizer.model_max_length,
-            )
-        found: np.ndarray = average(logits, document, len(texts)).numpy()
-        return found
+        chunks = [texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK)]
+        with progress_bar(len(texts), "classify") as bar:
+            found = list(self.stream(chunks, batch_tokens, bar.update))
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
+
+    def stream(
+        self, chunks: Iterable[Sequence[str]], batch_tokens: int, advance: Callable[[int], object]
+    ) -> Iterator[np.ndarray]:
+        """Yield the logits of each chunk of texts (float32, texts x classes) as `logits` returns them.
+
+        One chunk is drawn while the one before is answered; no more are in memory.
+
+        Args:
+            advance: told how many texts have been answered since it was told last.
+        """
+        texts = cut_off = 0
+        for answered in ask(self.model, self.tokenizer, chunks, batch_tokens, advance):
+            texts += len(answered.logits)
+            cut_off += answered.cut_off
+            yield answered.logits.numpy()
+        if cut_off:
+            limit = self.tokenizer.model_max_length
+            log.info("classify: %d of %d texts are longer than %d tokens: cut there", cut_off, texts, limit)
 
 
 def load_classifier(folder: Path, device: str) -> Classifier:

@@ -1,0 +1,1 @@
+"""A trained classifier for others: as ONNX, with a model card, on the Hub."""

@@ -1,0 +1,174 @@
+"""Documents a second of `stages.predict` against transformers' pipeline: the same model, the same .txt files.
+
+    python -m tests.benchmarks.prediction texts.csv --documents 1000 --repeat 3
+    python -m tests.benchmarks.prediction data/split/train.parquet
+
+The file has a column `text`; each text becomes a .txt file in a temporary folder, as `stages.extract` cleans it, so
+that both read the same. Each way runs in a process of its own, turn by turn: `predict`, and `pipeline` with batch sizes
+1 and 16, told to cut at what the model reads. Timed are the whole process, and in it the time from files to answers,
+the model loaded; predict's store is empty. Of the repetitions the median counts. The logits of all ways are held
+against each other. `floor` is the time that the model's multiplications alone would take at the speed at which torch
+multiplies matrices of its shapes here, on all cores.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+MODEL = Path("models/classifier")
+WAYS = ("predict", "pipeline-1", "pipeline-16")
+
+
+def predict(files: list[Path]) -> tuple[np.ndarray, float]:
+    """Answer as `stages.predict` does; return logits [files, labels] and the seconds from files to answers."""
+    from stages.corpus.documents import Source
+    from stages.evaluation.params import EvaluateParams
+    from stages.extraction.params import ExtractParams
+    from stages.inference.classifier import load_classifier
+    from stages.params import read_section
+    from stages.predict import predict, read_files
+    from stages.runtime.settings import read_runtime
+
+    classifier = load_classifier(MODEL, "cpu")
+    start = time.perf_counter()
+    sources = [Source(file.stem, file.name, file) for file in files]
+
+    def done(count: int) -> None:
+        pass
+
+    documents = read_files(sources, read_section("extract", ExtractParams), read_runtime().worker_count(), done)
+    parts = list(predict(documents, classifier, read_section("evaluate", EvaluateParams).batch_tokens, done))
+    seconds = time.perf_counter() - start
+    assert [name for names, _ in parts for name in names] == [file.stem for file in files]
+    probabilities = np.concatenate([part for _, part in parts])
+    return np.log(probabilities) * classifier.temperature, seconds
+
+
+def pipeline(files: list[Path], batch_size: int) -> tuple[np.ndarray, float]:
+    """Answer with transformers' pipeline; return as `predict` does."""
+    import torch
+    from transformers import pipeline
+
+    ask = pipeline("text-classification", model=str(MODEL), tokenizer=str(MODEL), device="cpu", dtype=torch.float32)
+    start = time.perf_counter()
+    texts = (file.read_text(encoding="utf-8") for file in files)
+    answers = list(ask(texts, batch_size=batch_size, truncation=True, top_k=None, function_to_apply="none"))
+    seconds = time.perf_counter() - start
+    labels = list(ask.model.config.id2label.values())
+    rows = [{row["label"]: row["score"] for row in answer} for answer in answers]
+    return np.array([[row[label] for label in labels] for row in rows]), seconds
+
+
+def write_files(texts: list[str], folder: Path) -> int:
+    """Write each text as `stages.extract` cleans it, if its cleaning is then done; return how many are written."""
+    from stages.extraction.params import ExtractParams
+    from stages.extraction.reading import read
+    from stages.extraction.text import compose
+    from stages.params import read_section
+
+    params = read_section("extract", ExtractParams)
+
+    def clean(text: str) -> str:
+        found = read(text.encode(), ".txt", params)
+        return compose(found.title, {}, found.body) if found.status == "ok" else ""
+
+    written = 0
+    for place, text in enumerate(texts):
+        cleaned = clean(text)
+        if cleaned and clean(cleaned) == cleaned:
+            (folder / f"{place:06}.txt").write_text(cleaned, encoding="utf-8")
+            written += 1
+    return written
+
+
+def floor(files: list[Path]) -> float:
+    """Return the seconds that the model's multiplications take at the speed of torch's own, on all cores."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    model = AutoModelForSequenceClassification.from_pretrained(MODEL)
+    config, blocks = model.config, model.base_model.encoder.layer
+    weights = sum(weight.numel() for weight in blocks.parameters() if weight.ndim == 2)
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    lengths = np.array([len(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]], dtype=np.float64)
+    operations = 2 * weights * lengths.sum() + 4 * len(blocks) * config.hidden_size * (lengths**2).sum()
+    rows, wide = torch.randn(2048, config.hidden_size), torch.randn(config.hidden_size, config.intermediate_size)
+    speeds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(20):
+            rows @ wide
+        speeds.append(20 * 2 * rows.numel() * wide.shape[1] / (time.perf_counter() - start))
+    print(
+        f"{lengths.mean():.0f} tokens a document ({lengths.min():.0f} to {lengths.max():.0f}), "
+        f"{operations / len(files) / 1e9:.2f} GFLOP a document, {max(speeds) / 1e9:.0f} GFLOP/s"
+    )
+    return float(operations / max(speeds))
+
+
+def run_one(way: str, folder: Path, result: Path) -> None:
+    """Answer one way and leave the logits and the seconds."""
+    files = sorted(folder.glob("*.txt"))
+    logits, seconds = predict(files) if way == "predict" else pipeline(files, int(way.rpartition("-")[2]))
+    np.save(result, logits)
+    print(json.dumps(seconds))
+
+
+def main() -> None:
+    """Read the command line, run each way in turn, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("texts", type=Path)
+    parser.add_argument("--documents", type=int, default=1000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        run_one(arguments.way, arguments.texts, arguments.result)
+        return
+    table = pl.read_parquet(arguments.texts) if arguments.texts.suffix == ".parquet" else pl.read_csv(arguments.texts)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "documents"
+        folder.mkdir()
+        count = write_files(table["text"].head(arguments.documents).to_list(), folder)
+        print(f"{count} of {min(len(table), arguments.documents)} texts, on {os.cpu_count()} cores")
+        least = floor(sorted(folder.glob("*.txt")))
+        times: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
+        for turn in range(arguments.repeat):
+            for way in WAYS:
+                result, start = Path(scratch) / f"{way}.npy", time.perf_counter()
+                done = subprocess.run(
+                    [sys.executable, "-m", "tests.benchmarks.prediction", folder, "--way", way, "--result", result],
+                    env={**os.environ, "PIPELINE_CACHE": str(Path(scratch) / f"cache-{turn}")},
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    check=True,
+                )
+                times[way].append((json.loads(done.stdout.splitlines()[-1]), time.perf_counter() - start))
+        logits = {way: np.load(Path(scratch) / f"{way}.npy") for way in WAYS}
+    # Probabilities fix logits up to a constant a document.
+    centred = {way: found - found.mean(axis=1, keepdims=True) for way, found in logits.items()}
+    medians = {way: [statistics.median(part) for part in zip(*found, strict=True)] for way, found in times.items()}
+    print(f"{'way':<12} {'files to answers':>18} {'whole process':>18} {'predict is':>22} {'logits differ by':>18}")
+    for way, (answering, whole) in medians.items():
+        own = medians["predict"]
+        difference = np.abs(centred[way] - centred["predict"]).max()
+        print(
+            f"{way:<12} {count / answering:>14.1f} /s {count / whole:>15.1f} /s "
+            f"{answering / own[0]:>9.2f} and {whole / own[1]:.2f} times {difference:>16.1e}"
+        )
+    print(f"{'floor':<12} {count / least:>14.1f} /s")
+
+
+if __name__ == "__main__":
+    main()
