@@ -16,7 +16,7 @@ from stages.windows import LongDocuments, average, batches, cut, pad
 # Texts that are sorted by length together: enough to fill batches of like length, few enough for any memory.
 CHUNK = 512
 # Tokens that one core reads at a time: what they are multiplied with stays in its cache.
-CORE_TOKENS = 2048
+CORE_TOKENS = 1024
 
 
 @dataclass(frozen=True)
