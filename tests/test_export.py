@@ -13,10 +13,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 
 from stages.corpus.tables import SPLIT, write_table
-from stages.export import check_target, is_ours
+from stages.export import OURS, check_target, is_ours
+from stages.exporting.hub import check_push, push
 from stages.exporting.onnx_file import write_onnx
 from stages.inference.classifier import Classifier, load_classifier
 from stages.runtime.errors import UserError
@@ -275,31 +276,38 @@ def test_a_push_makes_a_private_repository_and_its_card_loads_from_there(
 @pytest.mark.parametrize(
     ("repository", "token", "reason"),
     [
-        (MODEL, "", "--push: no token: `hf auth login` keeps one"),
-        (MODEL, "hf_wrong", "the Hub says 401"),
+        (MODEL, "hf_wrong", "the Hub says 401: Invalid username or password"),
         ("another/papers", TOKEN, "the Hub says 403: You don't have the rights"),
-        ("some body/papers", TOKEN, "--push some body/papers: "),
     ],
 )
-def test_a_push_that_cannot_be_is_one_line(
-    repository: str, token: str, reason: str, train_tiny: Callable[..., Path], workspace: Path, tmp_path: Path
+def test_a_push_that_the_hub_refuses_is_one_line(
+    repository: str, token: str, reason: str, workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_tiny("bert")
-    (tmp_path / "repository").mkdir()
-    with serve(MODEL, tmp_path / "repository", exists=False) as hub:
-        environment = hub_environment(hub.address, tmp_path / "home", token)
-        done = run_stage("export", "--push", repository, cwd=workspace, **environment)
-    assert done.returncode == 1
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert reason in last
-    assert hub.names() == []
+    (workspace / "repository").mkdir()
+    with serve(MODEL, workspace / "repository", exists=False) as hub:
+        monkeypatch.setattr("stages.exporting.hub.HfApi", lambda: HfApi(endpoint=hub.address, token=token))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        with pytest.raises(UserError, match=reason) as refused:
+            push(workspace, repository, False, OURS)
+    assert "\n" not in str(refused.value)
+    assert (hub.names(), hub.commits) == ([], [])
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line(train_tiny: Callable[..., Path], workspace: Path) -> None:
-    train_tiny("bert")
-    environment = hub_environment("http://127.0.0.1:9", workspace / "home")
-    done = run_stage("export", "--push", MODEL, cwd=workspace, **environment)
-    assert done.returncode == 1
-    assert "http://127.0.0.1:9 cannot be reached" in done.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in done.stderr
+def test_a_hub_that_cannot_be_reached_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.exporting.hub.HfApi", lambda: HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(UserError, match=r"http://127.0.0.1:9 cannot be reached"):
+        push(workspace, MODEL, False, OURS)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set: unset it"):
+        push(workspace, MODEL, False, OURS)
+
+
+def test_a_push_without_token_or_with_a_name_that_is_none_is_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.exporting.hub.get_token", lambda: None)
+    with pytest.raises(UserError, match="--push: no token: `hf auth login` keeps one"):
+        check_push(MODEL)
+    monkeypatch.setattr("stages.exporting.hub.get_token", lambda: TOKEN)
+    with pytest.raises(UserError, match="--push some body/papers: "):
+        check_push("some body/papers")
+    check_push(MODEL)

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from stages.windows import LongDocuments, average, batches, cut, pad
 # Texts that are sorted by length together: enough to fill batches of like length, few enough for any memory.
 CHUNK = 512
 # Tokens that one core reads at a time: what they are multiplied with stays in its cache.
-CORE_TOKENS = 2048
+CORE_TOKENS = 1024
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,11 @@ def ask(
         advance: told how many texts have been answered since it was told last.
     """
     cpu = model.device.type == "cpu"
-    threads = torch.get_num_threads() if cpu else 1
     size = min(batch_tokens, CORE_TOKENS) if cpu else batch_tokens
     waiting = deque[_Asked]()
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(torch.get_num_threads() if cpu else 1)
     try:
-        with _threads_each(1 if cpu else threads), only_first_token(model):
+        with _one_thread_each() if cpu else nullcontext(), only_first_token(model):
             for texts in chunks:
                 waiting.append(_begin(model, tokenizer, texts, size, pool))
                 if len(waiting) > 1:
@@ -76,9 +75,10 @@ def ask(
 
 
 @contextmanager
-def _threads_each(count: int) -> Iterator[None]:
+def _one_thread_each() -> Iterator[None]:
+    """Have each thread that calls torch compute alone."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
