@@ -189,6 +189,11 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
     "gold.csv": (replace("data/mini/gold.csv", "rail-2,rail", "rail-2,bees"), ["annotate", "split", "evaluate"]),
     "classes.csv": (add_line("data/mini/classes.csv", "bees,bread"), EVERY[2:]),
     "overrides.csv": (add_line("data/mini/overrides.csv", "bees-1,bread"), EVERY[2:]),
+    # A person has checked a label: nothing is to be learned anew.
+    "an override that keeps its label": (
+        add_line("data/mini/overrides.csv", "bees-1,bees"),
+        ["merge_classes", "evaluate"],
+    ),
     **{f"code of {stage}": (add_line(f"stages/{stage}.py", "# a comment"), [stage]) for stage in EVERY},
     "code of the zero-shot annotator": (add_line("stages/annotators/zero_shot.py", "# a comment"), ["annotate"]),
     "a message": (add_line("stages/runtime/errors.py", "# a comment"), []),

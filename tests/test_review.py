@@ -9,7 +9,7 @@ from aiohttp.test_utils import make_mocked_request
 from stages.annotators.sampling import sample
 from stages.corpus.tables import ANNOTATIONS
 from stages.review import open_review
-from stages.reviewing.server import refusal
+from stages.reviewing.server import listen, refusal
 from stages.reviewing.session import Session
 from stages.runtime.errors import UserError
 from stages.runtime.lock import alone_or_not_at_all
@@ -57,7 +57,7 @@ def test_a_decision_is_in_the_file_at_once_and_one_that_changes_nothing_says_tha
     assert session.table.path.read_text() == HEADER + "loaf,bread\n"
     session.decide("tram", "bread")
     assert session.table.path.read_text() == HEADER + "loaf,bread\ntram,bread\n"
-    assert session.summary() == "2 documents decided (1 with another label than before): corpus/overrides.csv"
+    assert session.summary() == "2 decided (1 with another label than before): corpus/overrides.csv"
 
 
 def test_a_new_start_goes_on_where_the_last_one_ended(session: Session, corpus: Path) -> None:
@@ -190,6 +190,14 @@ def test_a_second_review_of_the_corpus_is_refused_in_a_line(corpus: Path, worksp
     assert second.returncode == 1
     assert second.stderr == ("error: corpus: another review of this corpus is open: end it there (Ctrl-C) first\n")
     assert not (corpus / ".review.lock").exists()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with listen(0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"--port {port}: Address already in use: choose another"):
+            listen(port)
 
 
 def test_when_all_is_decided_it_says_so_and_ends(workspace: Path) -> None:

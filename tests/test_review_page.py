@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -141,9 +143,7 @@ def test_a_review_from_start_to_end_by_keyboard_alone(
     assert file.read_text() == before + "loaf,bread\ntram,rail\nbun,bread\nferry,ships\n"
     code, said = running.end()
     assert code == 0
-    assert said.splitlines()[-1] == (
-        "review: 4 documents decided (3 with another label than before): corpus/overrides.csv"
-    )
+    assert said.splitlines()[-1] == ("review: 4 decided (3 with another label than before): corpus/overrides.csv")
     assert "Traceback" not in said
     assert not (corpus / ".review.lock").exists()
 
@@ -282,4 +282,8 @@ def test_a_page_of_another_site_can_do_nothing_even_if_it_knew_the_token(
         )
         seen.page.evaluate("address => { location.href = address }", running.address)
         seen.page.wait_for_function("() => document.body.innerText.includes('another site')")
+    for address, host in ((running.address, "evil.test"), (running.address[:-3] + "/", None)):
+        headers = {} if host is None else {"Host": host}
+        with pytest.raises(HTTPError, match="403"):
+            urlopen(Request(address, headers=headers), timeout=10)
     assert (corpus / "overrides.csv").read_text() == HEADER

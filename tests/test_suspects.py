@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.corpus.tables import COLUMNS, OUT_OF_FOLD
+from stages.evaluation.params import EvaluateParams
+from stages.params import load, validate
+from stages.runtime.errors import UserError
 from stages.suspects.doubts import LEAST_CONFIDENT, OutOfFold, find_suspects, least_confident
+from stages.suspects.out_of_fold import out_of_fold as probabilities
 from stages.suspects.overlaps import class_overlaps
+from stages.suspects.problems import label_problems
+from tests.conftest import ROOT
 
 CLASSES = ["bread", "rail", "ships", "hats"]
 
@@ -128,3 +135,62 @@ def test_errors_here_and_there_make_no_suggestion() -> None:
     true = np.arange(400) % 4
     labels, _ = flipped(true, 0.1, 0)
     assert suggestions(labels, answers(true, 0.8)) == []
+
+
+def test_a_document_that_a_person_has_checked_is_neither_doubted_nor_shown_again() -> None:
+    true = np.arange(400) % 4
+    labels, _ = flipped(true, 0.1, 0)
+    found = out_of_fold(labels, answers(true, 0.8))
+    metrics, tables = label_problems(found, "folds", [])
+    suspects, unsure = (tables[name]["document_id"].to_list() for name in ("label_suspects", "least_confident"))
+    assert metrics == {
+        "documents": 400,
+        "suspects": len(suspects),
+        "share": round(len(suspects) / 400, 4),
+        "from": "folds",
+    }
+    checked = [suspects[0], unsure[0], "elsewhere"]
+    fewer, after = label_problems(found, "folds", checked)
+    assert after["label_suspects"]["document_id"].to_list() == suspects[1:]
+    assert not {*after["least_confident"]["document_id"]} & set(checked)
+    assert fewer["suspects"] == metrics["suspects"] - 1
+
+
+PARAMS = validate(load(ROOT / "params.yaml")["evaluate"], EvaluateParams, at="evaluate")
+DOCUMENTS = pl.DataFrame(
+    {
+        "document_id": [f"d{place}" for place in range(20)],
+        "label": ["bread", "rail"] * 10,
+        "group": [f"d{place}" for place in range(20)],
+        "side": ["train"] * 16 + ["validation"] * 4,
+    }
+)
+# Two classes that differ in one direction; the first document is on the wrong side.
+VECTORS = np.array([[1.0 if place % 2 else -1.0, 0.1 * place] for place in range(20)])
+VECTORS[0, 0] = 1.0
+
+
+def test_without_folds_the_embeddings_doubt_a_label_on_the_wrong_side() -> None:
+    empty = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name])
+    found, source = probabilities(DOCUMENTS, empty, VECTORS, PARAMS)
+    assert source == "embeddings"
+    assert found.labels == ["bread", "rail"]
+    assert find_suspects(found).select("document_id", "given", "suggested", "side").rows() == [
+        ("d0", "bread", "rail", "train")
+    ]
+
+
+def test_with_folds_their_predictions_count_in_whatever_order_they_stand() -> None:
+    rows = [[0.9, 0.1], [0.1, 0.9]] * 10
+    rows[3] = [0.95, 0.05]
+    table = DOCUMENTS.select("document_id", probabilities=pl.Series(rows)).reverse()
+    found, source = probabilities(DOCUMENTS, table, VECTORS, PARAMS)
+    assert source == "folds"
+    assert find_suspects(found)["document_id"].to_list() == ["d3"]
+    assert found.answers()["predicted"].to_list()[:4] == ["bread", "rail", "bread", "bread"]
+
+
+def test_predictions_of_another_run_are_refused() -> None:
+    table = DOCUMENTS.select("document_id", probabilities=pl.Series([[0.5, 0.5]] * 20))[1:]
+    with pytest.raises(UserError, match="no predictions for 'd0'"):
+        probabilities(DOCUMENTS, table, VECTORS, PARAMS)

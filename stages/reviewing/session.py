@@ -120,7 +120,7 @@ class Session:
         made = [step for step in self.steps if step.label is not None]
         changed = sum(given[step.document_id] not in (None, step.label) for step in made)
         other = f" ({changed} with another label than before)" if any(given.values()) else ""
-        return f"{len(made)} documents decided{other}: {self.table.path}"
+        return f"{len(made)} decided{other}: {self.table.path}"
 
     def _skipped(self) -> set[str]:
         return {step.document_id for step in self.steps if step.label is None}

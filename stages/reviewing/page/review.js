@@ -57,6 +57,8 @@ function show(state) {
   element("keep").lastElementChild.textContent = item ? `Keep ${item.given}` : "";
   element("undo").disabled = !state.can_undo;
   if (item) showClasses(item);
+  // Where not all classes fit, those in question should be seen.
+  element("classes").querySelector(".marked")?.scrollIntoView({ block: "nearest" });
   element("document").scrollTop = 0;
   // So that the arrows scroll the text, and Enter is no second press of the button that was last.
   element("document").focus({ preventScroll: true });
@@ -70,7 +72,7 @@ function question(item) {
 }
 
 function ending(skipped) {
-  const back = skipped ? `The ${skipped} skipped come again when you start the program anew.\n\n` : "";
+  const back = skipped ? `What was skipped (${skipped}) comes again when you start the program anew.\n\n` : "";
   const next = page.blind ? "measures annotator and model against them" : "trains with them";
   return `${back}Your decisions are in ${page.file}; "git diff" shows them, "dvc repro" ${next}.`;
 }
