@@ -221,9 +221,11 @@ def test_many_classes_are_listed_instead_of_drawn(folder: Path) -> None:
         ("metrics/evaluate/errors.csv", "a,b\n1,2\n", "metrics/evaluate/errors.csv cannot be read"),
         ("metrics/evaluate/errors.csv", "", "metrics/evaluate/errors.csv cannot be read"),
         ("metrics/evaluate/coverage.csv", "threshold,coverage,accuracy\nhigh,1,1\n", "coverage.csv cannot be read"),
+        ("metrics/evaluate/coverage.csv", "threshold,coverage,accuracy\n0.9,0,\n", "accuracy is empty in a row"),
         ("metrics/train/plots/metrics/train/loss.tsv", "step\tloss\n1\tlow\n", "loss.tsv cannot be read"),
         ("data/split/test.parquet", "no parquet", "data/split/test.parquet cannot be read as parquet"),
         ("dvc.lock", "stages: {", "dvc.lock cannot be read"),
+        ("dvc.lock", "stages: [train]", "dvc.lock cannot be read"),
     ],
 )
 def test_a_broken_file_is_named(path: str, content: str, said: str, folder: Path) -> None:

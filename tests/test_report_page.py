@@ -146,7 +146,6 @@ def test_headings_and_landmarks_make_an_outline(report: Path, browser: "Browser"
         assert seen.page.get_by_role("main").count() == 1
         assert seen.page.get_by_role("navigation").get_by_role("link").count() == levels.count(2)
         for link in seen.page.get_by_role("navigation").get_by_role("link").all():
-            link.click()
             target = seen.page.locator(f"h2{link.get_attribute('href')}")
             assert target.inner_text() == link.inner_text()
 

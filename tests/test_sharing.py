@@ -62,8 +62,8 @@ def team(tmp_path_factory: pytest.TempPathFactory, shared_clone: Clone) -> Team:
     folder = tmp_path_factory.mktemp("team")
     shutil.copytree(shared_clone.folder, folder / "own", symlinks=True)
     team = Team(Clone(folder / "own"), folder)
+    shutil.rmtree(folder / "own/.dvc/tmp")  # locks and the queue of the other
     team.own.restore()
-    shutil.rmtree(folder / "own/.dvc/tmp")
     subprocess.run(["git", "init", "-q", "--bare", team.git], check=True, env=ENVIRONMENT)
     team.own.run("git", "remote", "set-url", "origin", str(team.git))
     team.type(team.own, readme("Data and models")[0])

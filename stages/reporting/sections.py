@@ -163,13 +163,12 @@ def _points(rows: list[Row], x: str, y: str, scaling: str = "") -> list[Point]:
 
 
 def _coverage(rows: list[Row]) -> Chart | None:
-    answered = [row for row in rows if row["accuracy"] is not None]
     return line_chart(
         "Answering only when it is sure",
         "least probability to answer at",
         "share",
         [
-            Series("of the answers, right", _points(answered, "threshold", "accuracy")),
+            Series("of the answers, right", _points(rows, "threshold", "accuracy")),
             Series("of the documents, answered", _points(rows, "threshold", "coverage")),
         ],
         UNIT,

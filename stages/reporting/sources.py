@@ -123,11 +123,14 @@ def read_rows(path: Path, columns: Mapping[str, pl.DataType], separator: str = "
     """
     try:
         frame = pl.read_csv(path, separator=separator, infer_schema=False, schema_overrides=columns).select(*columns)
-        return frame.with_columns(pl.col(pl.String).fill_null("")).to_dicts()
     except FileNotFoundError:
         return None
     except pl.exceptions.PolarsError as fault:
         raise _broken(path, str(fault).splitlines()[0]) from None
+    frame = frame.with_columns(pl.col(pl.String).fill_null(""))
+    if empty := [name for name, count in frame.null_count().to_dicts()[0].items() if count]:
+        raise _broken(path, f"{empty[0]} is empty in a row")
+    return frame.to_dicts()
 
 
 def _broken(path: Path, why: str) -> UserError:
@@ -191,7 +194,7 @@ def _read_lock() -> Lock:
         return Lock.model_validate(YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return Lock()
-    except (YAMLError, ValidationError) as fault:
+    except (YAMLError, ValueError) as fault:  # also what is no UTF-8, or of another form
         why = str(fault).splitlines()[0]
         raise UserError(f"{LOCK} cannot be read ({why}): `git checkout -- {LOCK}` brings the committed one") from None
 
