@@ -163,9 +163,10 @@ def _score(scores: Scores, key: str) -> str:
 
 
 def _paired(name: str, found: Scores) -> str:
+    p_value = "p < 0.001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
     return (
         f"Macro F1 against {BASELINES.get(name, name)}, on the same documents: {found['macro_f1_difference']:+.3f} "
-        f"(95 % interval {found['low']:+.3f} to {found['high']:+.3f}, p = {found['p_value']:.3f})"
+        f"(95 % interval {found['low']:+.3f} to {found['high']:+.3f}, {p_value})"
     )
 
 
