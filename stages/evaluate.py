@@ -14,6 +14,7 @@ from stages.evaluation.baselines import embeddings, majority, tfidf
 from stages.evaluation.calibration import calibration_scores, coverage_at, scaled
 from stages.evaluation.judging import against_gold, corrected, judge
 from stages.evaluation.learning import learning_curve
+from stages.evaluation.names import FEW
 from stages.evaluation.params import EvaluateParams
 from stages.evaluation.references import labels_before, true_labels
 from stages.evaluation.scores import per_class, scores
@@ -31,8 +32,6 @@ from stages.suspects.problems import label_problems
 
 log = logging.getLogger(__name__)
 
-# With fewer test documents, one of them moves the scores by more than two models usually differ.
-FEW = 50
 MODEL = Path("models/classifier")
 
 

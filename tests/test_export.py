@@ -80,7 +80,7 @@ def code_of(folder: Path) -> list[str]:
 def answers(classifier: Classifier) -> list[list[str]]:
     """Return what the card's lines should print."""
     texts = ["The first text", "And a second one"]
-    rows = classifier.probabilities(texts, 1000)
+    rows = classifier.calibrate(classifier.logits(texts, 1000))
     return [[classifier.labels[row.argmax()], f"{row.max():.4f}", text] for text, row in zip(texts, rows, strict=True)]
 
 

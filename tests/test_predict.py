@@ -125,7 +125,7 @@ def test_without_a_model_one_line_says_so(workspace: Path) -> None:
 def test_the_log_says_how_many_texts_were_cut(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     classifier = load_classifier(trained / "models/classifier", "cpu")
     with caplog.at_level(logging.INFO):
-        classifier.probabilities(["dough " * 100, "train", "track"], 2)
+        classifier.logits(["dough " * 100, "train", "track"], 2)
     assert "1 of 3 texts are longer than 32 tokens" in caplog.text
 
 
@@ -148,7 +148,7 @@ def test_the_number_of_cores_changes_no_bit(trained: Path) -> None:
     try:
         for cores in (1, 3):
             torch.set_num_threads(cores)
-            found.append(classifier.probabilities(texts, 64))
+            found.append(classifier.logits(texts, 64))
             assert torch.get_num_threads() == cores
     finally:
         torch.set_num_threads(before)

@@ -29,7 +29,8 @@ def test_what_training_finds_is_stored_beside_the_model_and_used(trained: Traine
     AutoModelForSequenceClassification.from_pretrained(workspace / "classifier")
 
     classifier = load_classifier(workspace / "classifier", "cpu")
-    logits, shares = classifier.logits(TEXTS, 100), classifier.probabilities(TEXTS, 100)
+    logits = classifier.logits(TEXTS, 100)
+    shares = classifier.calibrate(logits)
     assert classifier.temperature == trained.temperature
     wanted = np.exp(logits.astype(np.float64) / trained.temperature)
     assert shares == pytest.approx(wanted / wanted.sum(axis=1, keepdims=True))
@@ -41,8 +42,9 @@ def test_a_model_without_one_is_taken_at_its_word(trained: Trained, workspace: P
     (workspace / "classifier" / TEMPERATURE).unlink()
     classifier = load_classifier(workspace / "classifier", "cpu")
     assert classifier.temperature == 1.0
-    wanted = np.exp(classifier.logits(TEXTS, 100).astype(np.float64))
-    assert classifier.probabilities(TEXTS, 100) == pytest.approx(wanted / wanted.sum(axis=1, keepdims=True))
+    logits = classifier.logits(TEXTS, 100)
+    wanted = np.exp(logits.astype(np.float64))
+    assert classifier.calibrate(logits) == pytest.approx(wanted / wanted.sum(axis=1, keepdims=True))
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"temperature": null}', '{"temperature": 0}', "{", "NaN"])

@@ -134,7 +134,7 @@ def test_a_model_is_asked_as_it_was_taught(
     classifier = load_classifier(workspace / "classifier", "cpu")
     assert classifier.model.config.long_documents == how
     with caplog.at_level(logging.INFO):
-        found = classifier.probabilities(frames["validation"]["text"].to_list(), 64)
+        found = classifier.logits(frames["validation"]["text"].to_list(), 64)
     given = [classifier.labels[place] for place in found.argmax(axis=1)]
     accuracy = np.mean([one == other for one, other in zip(given, frames["validation"]["label"], strict=True)])
     # The same documents, the same answers as when training scored them.

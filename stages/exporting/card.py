@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from ruamel.yaml import YAML
 
+from stages.evaluation.names import name_baseline
 from stages.inference.classifier import Classifier
 from stages.params import Params
 
@@ -20,11 +21,6 @@ BUNDLED = {"bundled:all-MiniLM-L6-v2": ("sentence-transformers/all-MiniLM-L6-v2"
 # A language of fewer of the documents, of a hundred, is more likely a mistake than a language of the corpus.
 SHARE_OF_A_LANGUAGE = 0.01
 SETTINGS = ("model", "train")
-BASELINES = {
-    "majority": "always the largest class",
-    "tfidf": "TF-IDF and logistic regression",
-    "embeddings": "logistic regression on the embeddings before fine-tuning",
-}
 READING = {
     "truncate": "the beginning of longer ones",
     "head_tail": "the two ends of longer ones; the lines below read their beginning alone",
@@ -152,7 +148,7 @@ def _rows(found: Scores, more: Mapping[str, str]) -> list[list[str]]:
         return []
     rows = [("this model", found["test"])]
     rows += [(name, found[key]) for key, name in more.items() if key in found]
-    rows += [(BASELINES.get(key, key), scores) for key, scores in found.get("baselines", {}).items()]
+    rows += [(name_baseline(key), scores) for key, scores in found.get("baselines", {}).items()]
     return [[name, *(_score(scores, key) for key in ("macro_f1", "weighted_f1", "accuracy"))] for name, scores in rows]
 
 
@@ -165,7 +161,7 @@ def _score(scores: Scores, key: str) -> str:
 def _paired(name: str, found: Scores) -> str:
     p_value = "p < 0.001" if found["p_value"] < 0.001 else f"p = {found['p_value']:.3f}"
     return (
-        f"Macro F1 against {BASELINES.get(name, name)}, on the same documents: {found['macro_f1_difference']:+.3f} "
+        f"Macro F1 against {name_baseline(name)}, on the same documents: {found['macro_f1_difference']:+.3f} "
         f"(95 % interval {found['low']:+.3f} to {found['high']:+.3f}, {p_value})"
     )
 

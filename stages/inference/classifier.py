@@ -1,4 +1,4 @@
-"""A trained classifier: loading it and asking it for probabilities."""
+"""A trained classifier: loading it and asking it about texts."""
 
 import json
 import logging
@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import stages.neobert  # noqa: F401  (makes the Auto classes know it)
+from stages.evaluation.calibration import scaled
 from stages.inference.asking import CHUNK, ask
 from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
@@ -32,14 +32,9 @@ class Classifier:
     labels: list[str]
     temperature: float = 1.0
 
-    def probabilities(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
-        """Return the calibrated probability of each class for each text (float64, texts x classes)."""
-        return self.calibrate(self.logits(texts, batch_tokens))
-
     def calibrate(self, logits: np.ndarray) -> np.ndarray:
-        """Return the softmax of logits (texts x classes) divided by the temperature, which changes no answer."""
-        found: np.ndarray = softmax(logits.astype(np.float64) / self.temperature, axis=1)
-        return found
+        """Return the calibrated probability of each class (float64, texts x classes) that logits of that form mean."""
+        return scaled(logits, self.temperature)
 
     def logits(self, texts: Sequence[str], batch_tokens: int) -> np.ndarray:
         """Return the logit of each class for each text (float32, texts x classes).

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages.evaluation.names import FEW, name_baseline
 from stages.reporting.charts import Chart, Point, Series, line_chart
 from stages.reporting.facts import about_data, about_origin, about_packages, about_training
 from stages.reporting.metrics import Evaluate, Scores
 from stages.reporting.sources import CHARACTERS, SHOWN, Row, Sources
-from stages.reporting.verdicts import FEW, explain, interval, name_baseline, summarise
+from stages.reporting.verdicts import explain, interval, summarise
 
 # A matrix of more classes than this is no picture any more; the pairs that are confused are listed instead.
 MOST_CLASSES = 30

@@ -1,19 +1,7 @@
 """What the numbers say, in plain words, and no more than they say."""
 
+from stages.evaluation.names import name_baseline
 from stages.reporting.metrics import Evaluate, Interval, Paired
-
-# With fewer test documents, one of them moves accuracy by more than two points.
-FEW = 50
-BASELINES = {
-    "majority": "the most frequent class",
-    "tfidf": "TF-IDF + logistic regression",
-    "embeddings": "frozen embeddings + logistic regression",
-}
-
-
-def name_baseline(key: str) -> str:
-    """Return a baseline's name for people."""
-    return BASELINES.get(key, key)
 
 
 def score(value: float) -> str:

@@ -101,9 +101,7 @@ def fine_tune(
         answers = {
             side: [
                 classifier.labels[place]
-                for place in classifier.probabilities(
-                    frames[side]["text"].to_list(), params.evaluate.batch_tokens
-                ).argmax(1)
+                for place in classifier.logits(frames[side]["text"].to_list(), params.evaluate.batch_tokens).argmax(1)
             ]
             for side in asked
         }
