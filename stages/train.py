@@ -1,14 +1,11 @@
 """Stage 5: fine-tunes the encoder on train, keeps the epoch that is best on validation."""
 
-import hashlib
 import logging
 import os
-import platform
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +36,7 @@ from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
 from stages.training.probe import features
+from stages.training.provenance import package_versions, provenance
 from stages.training.trainer import memory_errors_named
 
 log = logging.getLogger(__name__)
@@ -46,17 +44,6 @@ log = logging.getLogger(__name__)
 MODEL = Path("models/classifier")
 # Rooms whose code a run depends on; a test holds them against the imports.
 CODE = ("backbone", "corpus", "evaluation", "files", "neobert", "params", "splitting", "store", "training", "windows")
-RECORDED = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "datasets",
-    "safetensors",
-    "numpy",
-    "scikit-learn",
-    "scipy",
-)
 
 
 @dataclass(frozen=True)
@@ -157,15 +144,15 @@ def train(
     return Trained(model, tokenizer, temperature, out_of_fold, curve, metrics)
 
 
-def save(trained: Trained, folder: Path, provenance: Mapping[str, object]) -> None:
-    """Write model, tokenizer, temperature and provenance to `folder`, whole or not at all."""
+def save(trained: Trained, folder: Path, origin: Mapping[str, object]) -> None:
+    """Write model, tokenizer, temperature and where they come from to `folder`, whole or not at all."""
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         trained.model.save_pretrained(partial)
         trained.tokenizer.save_pretrained(partial)
         write_json(partial / "temperature.json", {"temperature": trained.temperature})
-        write_json(partial / "provenance.json", provenance)
+        write_json(partial / "provenance.json", origin)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
@@ -184,8 +171,7 @@ def main() -> None:
     sides = {side: SPLIT / f"{side}.parquet" for side in ("train", "validation")}
     frames = {side: read_table(path) for side, path in sides.items()}
     backbone = locate(model_params.name, model_params.revision)
-    weights = sorted(backbone.glob("*.safetensors"))
-    packages = {package: version(package) for package in RECORDED}
+    packages = package_versions()
     device = resolve_device(runtime.device)
     settings = {
         "train": params.model_dump(),
@@ -196,16 +182,9 @@ def main() -> None:
     code = sorted(file for room in CODE for file in Path(__file__).with_name(room).glob("*.py"))
     files = sorted(file for file in backbone.rglob("*") if file.is_file())
     checkpoints = checkpoint_folder(settings, [*sides.values(), *files, *code, Path(__file__)])
-    provenance = {
-        "backbone": model_params.name,
-        "revision": backbone.name if backbone.parent.name == "snapshots" else None,
-        "backbone_sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights},
-        "python": platform.python_version(),
-        "packages": packages,
-    }
     with alone_with(checkpoints, "train: another process trains with the same params, data and code"):
         trained = train(frames, backbone, checkpoints, model_params, params, runtime)
-        save(trained, MODEL, provenance)
+        save(trained, MODEL, provenance(model_params.name, backbone, packages))
         write_table(trained.out_of_fold, OUT_OF_FOLD)
         write_table(trained.learning_curve, LEARNING_CURVE)
         write_json(Path("metrics/train.json"), trained.metrics)
