@@ -97,8 +97,10 @@ def floor(files: list[Path]) -> float:
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     model = AutoModelForSequenceClassification.from_pretrained(MODEL)
-    config, blocks = model.config, model.base_model.encoder.layer
-    weights = sum(weight.numel() for weight in blocks.parameters() if weight.ndim == 2)
+    config = model.config
+    # The block that averages (stages/training/pooling.py) has next to nothing to multiply.
+    blocks = [block for block in model.base_model.encoder.layer if block.attention.self.query.weight.any()]
+    weights = sum(weight.numel() for block in blocks for weight in block.parameters() if weight.ndim == 2)
     texts = [file.read_text(encoding="utf-8") for file in files]
     lengths = np.array([len(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]], dtype=np.float64)
     operations = 2 * weights * lengths.sum() + 4 * len(blocks) * config.hidden_size * (lengths**2).sum()
