@@ -205,7 +205,7 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
             "model": params.model.model_copy(update={"pooling": "own"}),
         }
     )
-    for seed in range(arguments.seeds):
+    for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
         frames = {"train": shuffled[: arguments.train], "validation": shuffled[arguments.train :], "test": final}
         strong, weak = regress(frames, params, [1, 10])
@@ -229,10 +229,10 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
         line += [f"macro F1 {name} {macro_f1(true, answers):.4f}" for name, answers in given.items()]
         print(f"seed {seed}: {'; '.join(line)}", flush=True)
         tables.append(final.select("document_id", "label", **{name: pl.Series(given[name]) for name in given}))
-        together = pl.concat(tables)
+        together, seeds = pl.concat(tables), f"seeds {arguments.first_seed} to {seed}"
         for name in given:
             if name != "stage":
-                print(f"seeds to {seed}: stage - {name}: {difference(together, 'stage', name)}", flush=True)
+                print(f"{seeds}: stage - {name}: {difference(together, 'stage', name)}", flush=True)
 
 
 def compare_whole(texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("texts", type=Path)
     parser.add_argument("--train", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--recipe", action="store_true")
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
@@ -267,7 +268,7 @@ def main() -> None:
     if arguments.whole:
         compare_whole(texts, params, arguments)
     elif arguments.folds:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             cross_validate(texts, params, arguments.folds, seed)
     else:
         compare(final, texts, params, arguments)
