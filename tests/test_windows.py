@@ -1,6 +1,7 @@
 """Long documents: what is read of them, in training and in prediction alike."""
 
 import logging
+import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from stages.params import load, validate
 from stages.runtime.settings import read_runtime
 from stages.train import save, train
 from stages.training.params import TrainParams
-from stages.windows import HEAD, OVERLAP, LongDocuments, average, batches, cut, pad
+from stages.windows import HEAD, OVERLAP, LongDocuments, batches, cut, log_mean_exp, pad
 
 CLS, SEP = 2, 3
 WAYS: tuple[LongDocuments, ...] = ("truncate", "head_tail", "windows")
@@ -70,14 +71,27 @@ def test_windows_hold_every_token_and_overlap(count: int, room: int, tokenizer: 
     assert all(room - (after - before) >= int(OVERLAP * room) for before, after in pairwise(starts))
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_the_average_is_the_mean_over_a_documents_windows(counts: list[int], random: np.random.Generator) -> None:
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.floats(1, 1000), st.randoms(use_true_random=False))
+def test_windows_are_combined_by_the_log_of_the_mean_of_exponentials(
+    counts: list[int], size: float, random: np.random.Generator
+) -> None:
     document = [place for place, count in enumerate(counts) for _ in range(count)]
     random.shuffle(document)
-    values = torch.randn(len(document), 3)
-    owner = torch.tensor(document)
-    expected = torch.stack([values[owner == place].mean(dim=0) for place in range(len(counts))])
-    torch.testing.assert_close(average(values, owner, len(counts)), expected)
+    logits, owner = torch.randn(len(document), 3) * size, torch.tensor(document)
+    found = log_mean_exp(logits, owner, len(counts))
+    for place, count in enumerate(counts):
+        own = logits[owner == place]
+        if count == 1:
+            assert torch.equal(found[place], own[0])
+        torch.testing.assert_close(found[place], own.logsumexp(dim=0) - math.log(count))
+
+
+def test_gradients_of_one_window_are_those_without_combining() -> None:
+    logits = torch.randn(4, 3, requires_grad=True)
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
+    combined = torch.nn.functional.cross_entropy(log_mean_exp(logits, torch.arange(4), 4), torch.tensor([0, 1, 2, 0]))
+    (plain,), (found,) = (torch.autograd.grad(each, [logits]) for each in (loss, combined))
+    assert torch.equal(plain, found)
 
 
 @given(st.lists(st.integers(1, 50), max_size=30), st.integers(1, 120))

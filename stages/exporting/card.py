@@ -24,7 +24,7 @@ SETTINGS = ("model", "train")
 READING = {
     "truncate": "the beginning of longer ones",
     "head_tail": "the two ends of longer ones; the lines below read their beginning alone",
-    "windows": "longer ones in windows, whose logits are averaged; the lines below read their beginning alone",
+    "windows": "longer ones in windows, the surest of which counts most; the lines below read their beginning alone",
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from stages.training.pooling import only_first_token
-from stages.windows import LongDocuments, average, batches, cut, pad
+from stages.windows import LongDocuments, batches, cut, log_mean_exp, pad
 
 # Texts that are sorted by length together: enough to fill batches of like length, few enough for any memory.
 CHUNK = 512
@@ -116,4 +116,4 @@ def _end(asked: _Asked, labels: int, advance: Callable[[int], object]) -> Answer
     for places, answer in asked.answers:
         logits[places] = answer.result()
         advance(int(first[places].sum()))
-    return Answered(average(logits, asked.document, asked.texts), asked.cut_off)
+    return Answered(log_mean_exp(logits, asked.document, asked.texts), asked.cut_off)

@@ -40,7 +40,8 @@ class Task:
         rows: every document, as `encode` and `frozen_blocks_run_once` give them.
         collator: makes batches of rows.
         start: the weights that learn, as each fit finds them.
-        features: [documents, width] what the head's first weights are fitted to; None: they are those of `start`.
+        features: of each document [windows, width]: what the head's first weights are fitted to; None: they are those
+            of `start`.
     """
 
     model: PreTrainedModel
@@ -50,7 +51,7 @@ class Task:
     params: TrainParams
     bf16: bool
     start: dict[str, Tensor]
-    features: Tensor | None
+    features: list[Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def fit(
     labels = task.rows.select(train)["labels"][:]
     start = task.start
     if task.features is not None:
-        start = {**start, **fitted_head(model, task.features[train], labels)}
+        start = {**start, **fitted_head(model, [task.features[place] for place in train], labels)}
     model.load_state_dict(start, strict=False)
     weights = class_weights(labels, model.config.num_labels, params.class_weights)
     trainer = FineTuner(

@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from stages.runtime.progress import progress
 from stages.training.data import Collator
 from stages.training.trainer import selection
-from stages.windows import average, batches
+from stages.training.windows_regression import WindowsRegression
+from stages.windows import batches
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +39,12 @@ def last_linear(model: PreTrainedModel) -> nn.Linear:
     return wide[-1]
 
 
-def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bool, batch_tokens: int) -> Tensor:
-    """Return what the head's last layer reads of each document, the mean over its windows: [documents, width], float32.
-
-    That layer's logits of the mean are the mean of its logits.
-    """
+def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bool, batch_tokens: int) -> list[Tensor]:
+    """Return what the head's last layer reads of each document: [windows, width], float32."""
     found: list[Tensor] = []
     layer = last_linear(model)
     hook = layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
-    result = torch.zeros(len(rows), layer.in_features)
+    result: dict[int, Tensor] = {}
     order = batches(rows["length"][:], batch_tokens)
     model.eval()
     try:
@@ -54,22 +52,23 @@ def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bo
             for places in progress(order, total=len(order), what="probe"):
                 batch = collator([rows[place] for place in places])
                 document = batch.pop("document")
-                labels = batch.pop("labels")
+                batch.pop("labels")
                 model(**{key: tensor.to(model.device) for key, tensor in batch.items()})
-                result[places] = average(found.pop(), document, len(labels))
+                windows = torch.bincount(document, minlength=len(places)).tolist()
+                result |= zip(places, found.pop().split(windows), strict=True)
     finally:
         hook.remove()
-    return result
+    return [result[place] for place in range(len(rows))]
 
 
-def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int]) -> dict[str, Tensor]:
+def fitted_head(model: PreTrainedModel, features: Sequence[Tensor], labels: Sequence[int]) -> dict[str, Tensor]:
     """Fit a logistic regression, classes weighted alike, and return it as weights of the head's last layer.
 
     How strongly it is regularised is chosen on the same documents, by the macro F1 of cross-validation and then the
     lower loss: noisy labels want much, clean ones little.
 
     Args:
-        features: [documents, width].
+        features: of each document, [windows, width].
         labels: class numbers; a class without any gets a row that is least likely.
 
     Returns:
@@ -77,9 +76,16 @@ def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int])
     """
     layer = last_linear(model)
     name = next(name for name, module in model.named_modules() if module is layer)
-    scale = float(features.pow(2).sum(dim=1).mean().sqrt())
+    windows = torch.cat(list(features))
+    scale = float(windows.pow(2).sum(dim=1).mean().sqrt())
     known, counts = np.unique(labels, return_counts=True)
-    regression = LogisticRegression(class_weight="balanced", max_iter=5000, fit_intercept=layer.bias is not None)
+    regression: LogisticRegression | WindowsRegression
+    if len(windows) == len(features):
+        given: list[np.ndarray] | np.ndarray = windows.numpy() / scale
+        regression = LogisticRegression(class_weight="balanced", max_iter=5000, fit_intercept=layer.bias is not None)
+    else:
+        given = [document.numpy() / scale for document in features]
+        regression = WindowsRegression(fit_intercept=layer.bias is not None)
     if min(counts) > 1:  # else nothing of that class could be held out
         search = GridSearchCV(
             regression,
@@ -88,19 +94,19 @@ def fitted_head(model: PreTrainedModel, features: Tensor, labels: Sequence[int])
             refit=_best,
             cv=int(min(FOLDS, *counts)),
         )
-        regression = search.fit(features.numpy() / scale, labels).best_estimator_
+        regression = search.fit(given, labels).best_estimator_
         log.info("head: logistic regression with C %g", regression.C)
     else:
-        regression.fit(features.numpy() / scale, labels)
+        regression.fit(given, labels)
     coefficients, intercepts = regression.coef_ / scale, regression.intercept_
-    if len(known) == 2:  # one row says both
+    if len(coefficients) == 1:  # of two classes, one row says both
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
     weight = torch.zeros(layer.weight.shape)
     weight[known] = torch.from_numpy(coefficients).float()
     if layer.bias is None:
         return {f"{name}.weight": weight}
-    lowest = float((features.numpy() @ coefficients.T + intercepts).min())
+    lowest = float((windows.numpy() @ coefficients.T + intercepts).min())
     bias = torch.full(layer.bias.shape, lowest - 1)
     bias[known] = torch.from_numpy(intercepts).float()
     return {f"{name}.weight": weight, f"{name}.bias": bias}

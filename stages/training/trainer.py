@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 from stages.params.seeds import derive
 from stages.runtime.errors import UserError
 from stages.training.params import TrainParams
-from stages.windows import average
+from stages.windows import log_mean_exp
 
 # Loss and learning rate are logged at most so many times in a run, at every step of a short one.
 MAX_LOGS = 500
@@ -89,7 +89,7 @@ class FineTuner(Trainer):
     def compute_loss(
         self, model: PreTrainedModel, inputs: dict[str, Tensor], return_outputs: bool = False, *_: object, **__: object
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
-        """Return the weighted cross-entropy of the documents' logits, the means over their windows.
+        """Return the weighted cross-entropy of the documents' logits, those of their windows combined.
 
         Labels are smoothed in training alone.
 
@@ -98,7 +98,7 @@ class FineTuner(Trainer):
             return_outputs: return also these `logits` [documents, classes].
         """
         labels, document = inputs.pop("labels"), inputs.pop("document")
-        logits = average(model(**inputs).logits, document, len(labels))
+        logits = log_mean_exp(model(**inputs).logits, document, len(labels))
         smoothing = self.args.label_smoothing_factor if model.training else 0.0
         # torch's own weighted mean would cancel the weight of a document that is alone in its batch.
         loss = nn.functional.cross_entropy(

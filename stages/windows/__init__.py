@@ -74,19 +74,27 @@ def _parts(body: list[int], room: int, how: LongDocuments) -> list[list[int]]:
     return [body[start : start + room] for start in np.linspace(0, len(body) - room, count).round().astype(int)]
 
 
-def average(values: Tensor, document: Tensor, documents: int) -> Tensor:
-    """Return the mean over each document's windows.
+def log_mean_exp(logits: Tensor, document: Tensor, documents: int) -> Tensor:
+    """Return the logits of documents: the logarithm of the mean, over the windows of each, of the exponentials.
+
+    A passage that tells the class in one of ten windows outweighs nine that say nothing; in the mean of the logits it
+    would count a tenth. Pinheiro & Collobert 2015, "From Image-level to Pixel-level Labeling with Convolutional
+    Networks" (https://arxiv.org/abs/1411.6228), their Log-Sum-Exp with r = 1. The logits of
+    a document's only window stay as they are, bit by bit.
 
     Args:
-        values: [windows, ...], of logits for one.
+        logits: [windows, classes].
         document: [windows] the place of the document that each belongs to, 0 to `documents` - 1, none left out.
 
     Returns:
-        [documents, ...] in float32.
+        [documents, classes] in float32.
     """
-    sums = values.new_zeros(documents, *values.shape[1:], dtype=torch.float32)
-    counts = torch.bincount(document, minlength=documents)
-    return sums.index_add(0, document, values.float()) / counts.view(-1, *[1] * (values.ndim - 1))
+    logits = logits.float()
+    place = document[:, None].expand_as(logits)
+    # Subtracted, so that no exponential overflows.
+    peak = logits.new_full((documents, logits.shape[1]), -torch.inf).scatter_reduce(0, place, logits.detach(), "amax")
+    sums = torch.zeros_like(peak).index_add(0, document, (logits - peak[document]).exp())
+    return peak + (sums / torch.bincount(document, minlength=documents)[:, None]).log()
 
 
 def batches(lengths: Sequence[int], tokens: int) -> list[list[int]]:
