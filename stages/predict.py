@@ -34,6 +34,8 @@ from stages.runtime.settings import read_runtime
 log = logging.getLogger(__name__)
 
 MODEL = Path("models/classifier")
+# The first chunk's texts, each after it has twice as many: the model does not wait until `CHUNK` of them are read.
+FIRST = 32
 Document = tuple[str, str]  # its id and its text
 
 
@@ -97,8 +99,9 @@ def predict(
     names = deque[list[str]]()
 
     def texts() -> Iterator[list[str]]:
-        rest = iter(documents)
-        while chunk := list(islice(rest, CHUNK)):
+        rest, size = iter(documents), FIRST
+        while chunk := list(islice(rest, size)):
+            size = min(2 * size, CHUNK)
             names.append([name for name, _ in chunk])
             yield [text for _, text in chunk]
 

@@ -171,9 +171,10 @@ def test_no_more_documents_are_read_than_are_being_answered(trained: Path) -> No
 
     seen: list[str] = []
     for names, probabilities in predict(documents(), classifier, 1000, count):
-        assert len(names) == len(probabilities) == CHUNK
+        assert len(names) == len(probabilities) <= CHUNK
         seen += names
         assert drawn <= len(seen) + CHUNK
+        assert drawn <= 3 * len(seen)  # the first answers do not wait for a whole chunk
         assert answered >= len(seen)
     assert seen == [str(number) for number in range(4 * CHUNK)]
     assert answered == len(seen)

@@ -44,10 +44,11 @@ def judge(body: str) -> tuple[str, str | None, str | None]:
     latin = [word for word in words if LATIN_WORDS.fullmatch(word)]
     if len(latin) >= MIN_WORDS and len(latin) >= 0.8 * len(words):
         joined = " ".join(latin)
-        pieces = cut(joined, SAMPLE_CHARACTERS)[1] / len(latin)
         accents = sum(not sign.isascii() for sign in joined) / len(joined)
         bounds = GARBAGE_WITH_ACCENTS if ACCENTS[0] < accents < ACCENTS[1] else GARBAGE
-        if any(pieces > most and probability < least for most, least in bounds):
+        # Counting pieces is the dear part, and most texts' language is told with certainty.
+        most = min((most for most, least in bounds if probability < least), default=None)
+        if most is not None and (pieces := cut(joined, SAMPLE_CHARACTERS)[1] / len(latin)) > most:
             return "garbage", f"its words are in no language: {pieces:.1f} word pieces each, as of a broken font", None
     short = sum(map(len, words)) < MIN_LETTERS_OF_LANGUAGE
     return "ok", None, None if short or probability < SURE or len(language) != 2 else language

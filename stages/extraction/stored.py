@@ -50,6 +50,11 @@ def _code_hash() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
 def unreadable(fault: str) -> Read:
     """Return what becomes of a file that gives no bytes."""
     return Read("", None, Extracted("damaged", fault))
@@ -100,7 +105,7 @@ class Results:
         """Return what a result depends on beside the document."""
         return {
             **self.params.model_dump(exclude=LIMITS),
-            "packages": {name: version(name) for name in PACKAGES},
+            "packages": _versions(),
             "ocr_data": ocr_version(self.params),
             "code": _code_hash(),
         }

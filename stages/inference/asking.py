@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from stages.inference.packing import packed
 from stages.training.pooling import only_first_token
 from stages.windows import LongDocuments, batches, cut, log_mean_exp, pad
 
@@ -63,7 +64,7 @@ def ask(
     waiting = deque[_Asked]()
     pool = ThreadPoolExecutor(torch.get_num_threads() if cpu else 1)
     try:
-        with _one_thread_each() if cpu else nullcontext(), only_first_token(model):
+        with _one_thread_each() if cpu else nullcontext(), only_first_token(model), packed(model, size):
             for texts in chunks:
                 waiting.append(_begin(model, tokenizer, texts, size, pool))
                 if len(waiting) > 1:

@@ -7,8 +7,8 @@ The file has a column `text`; each text becomes a .txt file in a temporary folde
 that both read the same. Each way runs in a process of its own, turn by turn: `predict`, and `pipeline` with batch sizes
 1 and 16, told to cut at what the model reads. Timed are the whole process, and in it the time from files to answers,
 the model loaded; predict's store is empty. Of the repetitions the median counts. The logits of all ways are held
-against each other. `floor` is the time that the model's multiplications alone would take at the speed at which torch
-multiplies matrices of its shapes here, on all cores.
+against each other. `floor` is the time that the model's multiplications alone would take at the speed at which its
+linear layers multiply here, as predict has them do it, on all cores.
 """
 
 import argparse
@@ -95,6 +95,8 @@ def floor(files: list[Path]) -> float:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from stages.inference.packing import packed
+
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     model = AutoModelForSequenceClassification.from_pretrained(MODEL)
     config = model.config
@@ -104,13 +106,15 @@ def floor(files: list[Path]) -> float:
     texts = [file.read_text(encoding="utf-8") for file in files]
     lengths = np.array([len(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]], dtype=np.float64)
     operations = 2 * weights * lengths.sum() + 4 * len(blocks) * config.hidden_size * (lengths**2).sum()
-    rows, wide = torch.randn(2048, config.hidden_size), torch.randn(config.hidden_size, config.intermediate_size)
+    rows = torch.randn(2048, config.hidden_size)
     speeds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(20):
-            rows @ wide
-        speeds.append(20 * 2 * rows.numel() * wide.shape[1] / (time.perf_counter() - start))
+    with torch.inference_mode(), packed(model, len(rows)):
+        wide = model.base_model.encoder.layer[0].attention.self.query
+        for _ in range(5):
+            start = time.perf_counter()
+            for _ in range(40):
+                wide(rows)
+            speeds.append(40 * 2 * rows.numel() * wide.out_features / (time.perf_counter() - start))
     print(
         f"{lengths.mean():.0f} tokens a document ({lengths.min():.0f} to {lengths.max():.0f}), "
         f"{operations / len(files) / 1e9:.2f} GFLOP a document, {max(speeds) / 1e9:.0f} GFLOP/s"
