@@ -101,7 +101,7 @@ def evaluate(
     }
     if curve:
         metrics["learning_curve"] = curve
-    if on_gold := against_gold(asked, gold, baselines, labels, params):
+    if on_gold := against_gold(asked, gold, baselines, params):
         metrics["gold"] = on_gold
     if on_corrected := corrected(asked, replaced):
         metrics["overrides"] = on_corrected

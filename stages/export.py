@@ -1,9 +1,9 @@
 """Make a folder of the trained model that others can use without this repository, and put it on the Hub if asked."""
 
 import argparse
-import json
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from stages.exporting.card import Facts, licence_of, model_card
 from stages.exporting.hub import check_push, push
 from stages.exporting.onnx_file import write_onnx
 from stages.inference.classifier import Classifier, load_classifier
-from stages.params import load
+from stages.params import Params, load
+from stages.reporting.lock import find_outdated, read_lock
+from stages.reporting.sources import read_json
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
 
@@ -23,18 +25,23 @@ METRICS = Path("metrics")
 CODE = Path(__file__).with_name("neobert")
 LICENCE = Path(__file__).parent.parent / "LICENSE"
 # What an export writes: of a folder that holds anything else, nothing is overwritten.
-OURS = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "onnx/*", "neobert/*"]
+OURS = (
+    *("README.md", "config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
+    *("provenance.json", "temperature.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"),
+    *("added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "*.model", "chat_template.jinja"),
+    *("onnx/model.onnx", "neobert/*.py", "neobert/LICENSE"),
+)
 # Texts that the ONNX file and the model are asked about.
 TEXTS = 8
 
 
-def read_metrics(folder: Path) -> dict[str, dict[str, Any]]:
+def read_metrics(folder: Path) -> dict[str, Mapping[str, Any]]:
     """Return the metrics of each stage by its name; those that are missing are named and left out."""
     found = {}
     for stage in ("extract", "annotate", "merge_classes", "split", "train", "evaluate"):
         file = folder / f"{stage}.json"
-        if file.is_file():
-            found[stage] = json.loads(file.read_text(encoding="utf-8"))
+        if (content := read_json(file)) is not None:
+            found[stage] = content
         else:
             log.warning("%s is missing: the card says nothing of it", file)
     return found
@@ -58,9 +65,12 @@ def export(model: Path, folder: Path, onnx: bool, repository: str | None, licenc
     """Write the model's files, its card, and if asked or needed ONNX and code, into `folder`, whole or not at all.
 
     Raises:
-        UserError: if there is no model, `folder` holds other files, or the model cannot be exported as ONNX.
+        UserError: if there is no model, it is not of params.yaml, `folder` holds other files, or the model cannot be
+            exported as ONNX.
     """
-    check_target(folder)
+    check_target(folder, model)
+    params = load()
+    check_params(params)
     classifier = load_classifier(model, "cpu")
     own = is_own(classifier)
     partial = folder.with_name(f".{folder.name}-partial")
@@ -75,8 +85,7 @@ def export(model: Path, folder: Path, onnx: bool, repository: str | None, licenc
             log.info("export: the ONNX file's logits differ from the model's by at most %.0e", difference)
         if own:
             copy_code(CODE, partial / CODE.name)
-        provenance = json.loads((model / "provenance.json").read_text(encoding="utf-8"))
-        params = load()
+        provenance = read_json(model / "provenance.json") or {}
         facts = Facts(
             name=repository.rpartition("/")[2] if repository else f"{Path(params['corpus']).name}-classifier",
             repository=repository,
@@ -97,8 +106,19 @@ def export(model: Path, folder: Path, onnx: bool, repository: str | None, licenc
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_target(folder: Path) -> None:
-    """Raise a UserError if `folder` is a file, or holds files that no export wrote."""
+def check_params(params: Params) -> None:
+    """Raise a UserError if the model was trained with other params: the card would say what is not so."""
+    for key, used, now in find_outdated(read_lock(), params):
+        raise UserError(
+            f"{key} is {now} in params.yaml, the last `dvc repro` was with {used}; the card would tell the wrong one: "
+            "`dvc repro`, or put it back"
+        )
+
+
+def check_target(folder: Path, model: Path) -> None:
+    """Raise a UserError if `folder` is the model's own or a file, or holds files that no export wrote."""
+    if folder.resolve() == model.resolve():
+        raise UserError(f"--output {folder}: is the folder of the model itself: name another")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file: name a folder")
     others = [path for path in folder.rglob("*") if path.is_file() and not is_ours(path.relative_to(folder))]
@@ -133,7 +153,7 @@ def main() -> None:
     export(MODEL, arguments.output, arguments.onnx, arguments.push, arguments.licence)
     log.info("export: %s is complete", arguments.output)
     if arguments.push:
-        log.info("export: uploaded: %s", push(arguments.output, arguments.push, arguments.public, OURS))
+        log.info("export: uploaded: %s", push(arguments.output, arguments.push, arguments.public, is_ours))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ import logging
 import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -21,7 +20,7 @@ from stages.evaluation.params import EvaluateParams
 from stages.extraction.params import ExtractParams
 from stages.extraction.text import compose
 from stages.extraction.workers import read_all
-from stages.files import clear_temporary, replacing
+from stages.files import opened
 from stages.inference.asking import CHUNK
 from stages.inference.classifier import Classifier, load_classifier
 from stages.params import read_section
@@ -109,19 +108,6 @@ def predict(
         yield names.popleft(), classifier.calibrate(logits)
 
 
-@contextmanager
-def opened(output: Path | None) -> Iterator[BinaryIO]:
-    """Yield what is written to: a file that is there when it is whole, or stdout, past the progress bar."""
-    if output is None:
-        yield sys.stdout.buffer
-        return
-    if output.is_dir():
-        raise UserError(f"--output {output}: is a folder: name a file in it")
-    clear_temporary(output.parent)
-    with replacing(output) as temporary, temporary.open("wb") as file:
-        yield file
-
-
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -150,6 +136,8 @@ def parse_arguments() -> argparse.Namespace:
         "--top-k", type=_count, metavar="K", help="the K likeliest classes, in their order; default: all"
     )
     arguments = parser.parse_args()
+    if arguments.output and arguments.output.is_dir():
+        parser.error(f"--output {arguments.output}: is a folder: name a file in it")
     if arguments.corpus == bool(arguments.paths):
         parser.error("name files or folders, or --corpus (not both)")
     if arguments.format == "parquet" and arguments.output is None:
@@ -171,7 +159,7 @@ def main() -> None:
     with (
         logging_redirect_tqdm(),
         progress_bar(len(names), "predict", delay=2) as bar,
-        opened(arguments.output) as out,
+        opened(arguments.output) if arguments.output else nullcontext(sys.stdout.buffer) as out,
         writing(out, classifier.labels, wanted, max(map(len, names), default=0)) as write,
     ):
         if arguments.corpus:

@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from stages.files import write_atomically
+from stages.files import opened
 from stages.reporting.page import render
 from stages.reporting.sources import read_sources
 from stages.runtime.command import run
@@ -23,7 +23,8 @@ def main() -> None:
     """Read what the stages have left behind and write the page."""
     arguments = parse_arguments()
     page = render(read_sources()).encode()
-    write_atomically(arguments.output, page)
+    with opened(arguments.output) as file:
+        file.write(page)
     log.info("report: %s (%d kB): open it in a browser", arguments.output, len(page) // 1000 + 1)
 
 

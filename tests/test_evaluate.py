@@ -113,6 +113,14 @@ def test_a_gold_class_no_label_has_counts_as_an_error() -> None:
     assert metrics["gold"]["test"]["accuracy"] == 0.5
 
 
+def test_macro_f1_against_gold_leaves_out_classes_that_none_of_its_documents_has() -> None:
+    found = judged(["bread", "bread", "rail", "rail"], {"a": "bread", "b": "bread"})["gold"]
+    assert found["test"]["macro_f1"] == found["labels"]["macro_f1"] == 1.0
+    assert found["test"]["intervals"]["macro_f1"]["high"] == 1.0
+    # A class that was given wrongly counts.
+    assert judged(["bread", "rail", "rail", "rail"], {"a": "bread", "b": "bread"})["gold"]["test"]["macro_f1"] < 0.5
+
+
 def test_corrected_documents_are_scored_by_their_old_and_their_new_labels() -> None:
     metrics = judged(["bread", "rail", "rail", "rail"], replaced={"a": "rail", "c": "hats", "z": "rail"})["overrides"]
     assert metrics["documents"] == 2

@@ -16,13 +16,13 @@ import torch
 from huggingface_hub import HfApi, ModelCard
 
 from stages.corpus.tables import SPLIT, write_table
-from stages.export import OURS, check_target, is_ours
+from stages.export import check_target, is_ours
 from stages.exporting.hub import check_push, push
 from stages.exporting.onnx_file import write_onnx
 from stages.inference.classifier import Classifier, load_classifier
 from stages.runtime.errors import UserError
 from stages.train import save, train
-from tests.conftest import ROOT, run_stage
+from tests.conftest import ROOT, edit_params, run_stage
 from tests.hub_server import TOKEN, serve
 from tests.small_training import FRAMES, frame, model_params, runtime, small_params
 
@@ -210,6 +210,24 @@ def test_the_card_gives_scores_with_intervals_and_its_front_matter_is_the_hubs(
     assert "\n\n\n" not in card.text
 
 
+@pytest.mark.parametrize("provider", ["zero_shot", "file"])
+def test_the_card_tells_labels_checked_by_hand_from_changed_ones(
+    provider: str, train_tiny: Callable[..., Path], workspace: Path
+) -> None:
+    train_tiny("bert")
+    give_metrics(workspace)
+    edit_params(workspace / "params.yaml", {"annotate.provider": provider})
+    assert run_stage("export", cwd=workspace).returncode == 0
+    text = (workspace / "export/README.md").read_text(encoding="utf-8")
+    assert ("No person has checked them one by one." in text) == (provider == "zero_shot")
+    merged = workspace / "metrics/merge_classes.json"
+    merged.write_text(json.dumps(json.loads(merged.read_text()) | {"overrides": {"applied": 40, "changed": 2}}))
+    assert run_stage("export", cwd=workspace).returncode == 0
+    text = (workspace / "export/README.md").read_text(encoding="utf-8")
+    assert "40 of them were checked by hand, 2 of these changed." in text
+    assert "No person" not in text
+
+
 def test_without_metrics_the_card_leaves_scores_out(train_tiny: Callable[..., Path], workspace: Path) -> None:
     train_tiny("bert")
     done = run_stage("export", "--licence", "mit", cwd=workspace)
@@ -226,14 +244,30 @@ def test_an_export_replaces_an_export_and_nothing_else(train_tiny: Callable[...,
     assert run_stage("export", "--onnx", cwd=workspace).returncode == 0
     assert run_stage("export", cwd=workspace).returncode == 0
     assert not (workspace / "export/onnx").exists()
-    (workspace / "export/notes.docx").write_text("mine")
-    again = run_stage("export", cwd=workspace)
-    assert again.returncode == 1
-    assert "--output export: holds files that are no export" in again.stderr
+    for name in ("notes.docx", "notes.txt", "runs.json"):
+        (workspace / "export" / name).write_text("mine")
+        again = run_stage("export", cwd=workspace)
+        assert again.returncode == 1
+        assert "--output export: holds files that are no export" in again.stderr
+        (workspace / "export" / name).unlink()
     with pytest.raises(UserError, match="no export"):
-        check_target(ROOT)
+        check_target(ROOT, workspace / "models/classifier")
     assert is_ours(Path("onnx/model.onnx"))
     assert not is_ours(Path("deep/onnx/model.onnx"))
+    into = run_stage("export", "--output", "models/../models/classifier", cwd=workspace)
+    assert (into.returncode, "is the folder of the model itself" in into.stderr) == (1, True)
+
+
+def test_a_model_of_other_params_is_not_exported(train_tiny: Callable[..., Path], workspace: Path) -> None:
+    train_tiny("bert")
+    used = {"train": {"params": {"params.yaml": {"annotate.provider": "file"}}}}
+    (workspace / "dvc.lock").write_text(json.dumps({"stages": used}))
+    done = run_stage("export", cwd=workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        "error: annotate.provider is zero_shot in params.yaml, the last `dvc repro` was with file"
+    )
+    assert not (workspace / "export").exists()
 
 
 def test_without_a_model_one_line_says_so_and_nothing_is_left(workspace: Path) -> None:
@@ -269,11 +303,14 @@ def test_a_push_makes_a_private_repository_and_its_card_loads_from_there(
             assert run_elsewhere(code, empty, **environment) == wanted
 
         # The next model has no ONNX file: that of the one before must not stay beside it. What is not ours does.
-        (hub.files / "banner.png").write_bytes(b"mine")
+        others = ["banner.png", "runs/log.json", "docs/notes.txt", "onnx/quantised/model.onnx"]
+        for name in others:
+            (hub.files / name).parent.mkdir(parents=True, exist_ok=True)
+            (hub.files / name).write_bytes(b"mine")
         done = run_stage("export", "--push", MODEL, cwd=workspace, **environment)
         assert done.returncode == 0, done.stderr
         assert "deletedFile onnx/model.onnx" in hub.commits[1]
-        assert "banner.png" in hub.names()
+        assert set(others) <= set(hub.names())
         assert len(hub.created) == 1
 
 
@@ -292,7 +329,7 @@ def test_a_push_that_the_hub_refuses_is_one_line(
         monkeypatch.setattr("stages.exporting.hub.HfApi", lambda: HfApi(endpoint=hub.address, token=token))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         with pytest.raises(UserError, match=reason) as refused:
-            push(workspace, repository, False, OURS)
+            push(workspace, repository, False, is_ours)
     assert "\n" not in str(refused.value)
     assert (hub.names(), hub.commits) == ([], [])
 
@@ -301,10 +338,10 @@ def test_a_hub_that_cannot_be_reached_is_one_line(workspace: Path, monkeypatch: 
     monkeypatch.setattr("stages.exporting.hub.HfApi", lambda: HfApi(endpoint="http://127.0.0.1:9", token=TOKEN))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(UserError, match=r"http://127.0.0.1:9 cannot be reached"):
-        push(workspace, MODEL, False, OURS)
+        push(workspace, MODEL, False, is_ours)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set: unset it"):
-        push(workspace, MODEL, False, OURS)
+        push(workspace, MODEL, False, is_ours)
 
 
 def test_a_push_without_token_or_with_a_name_that_is_none_is_refused_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import ClassLabel
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch.nn.functional import layer_norm
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
@@ -23,9 +24,12 @@ MEAN = ModelParams(name="tiny", revision="main", pooling="mean", max_length=32, 
 @pytest.fixture
 def sentence_encoder(tiny_model: Callable[[str], Path], tmp_path: Path) -> Path:
     """A tiny BERT that says, as sentence-transformers models do, that it was trained by the mean."""
-    folder = shutil.copytree(tiny_model("bert"), tmp_path / "encoder")
-    (folder / "1_Pooling").mkdir()
-    (folder / "1_Pooling/config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    return say_pooling(shutil.copytree(tiny_model("bert"), tmp_path / "encoder"), {"pooling_mode_mean_tokens": True})
+
+
+def say_pooling(folder: Path, settings: dict[str, object]) -> Path:
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling/config.json").write_text(json.dumps(settings))
     return folder
 
 
@@ -76,6 +80,11 @@ def test_auto_follows_what_the_model_was_trained_with(
     config = AutoConfig.from_pretrained(sentence_encoder)
     assert resolve_pooling("auto", config, sentence_encoder) == "mean"
     assert resolve_pooling("own", config, sentence_encoder) == "own"
+    # As the installed sentence-transformers saves it.
+    say_pooling(sentence_encoder, Pooling(16, "mean").get_config_dict())
+    assert resolve_pooling("auto", config, sentence_encoder) == "mean"
+    say_pooling(sentence_encoder, Pooling(16, "cls").get_config_dict())
+    assert resolve_pooling("auto", config, sentence_encoder) == "own"
     plain = tiny_model("bert")
     assert resolve_pooling("auto", AutoConfig.from_pretrained(plain), plain) == "own"
 

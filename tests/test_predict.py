@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -233,7 +234,21 @@ def test_a_run_that_is_stopped_leaves_the_old_file(signal_number: int, trained: 
         assert [file.name for file in output.parent.iterdir()] == ["predictions.csv"]
 
 
+@pytest.mark.parametrize("lost", ["model.safetensors", "tokenizer.json"])
+def test_a_model_of_which_a_file_is_missing_or_damaged_is_one_line(lost: str, trained: Path) -> None:
+    file = trained / "models/classifier" / lost
+    for spoil in (lambda: file.write_bytes(file.read_bytes()[:100]), file.unlink):
+        spoil()
+        done = run_stage("predict", "papers", cwd=trained)
+        assert done.returncode == 1
+        assert re.fullmatch(
+            r"error: models/classifier: cannot be loaded \(.+\): `dvc checkout models/classifier` brings it back",
+            done.stderr.splitlines()[-1],
+        )
+        assert "Traceback" not in done.stderr
+
+
 def test_an_output_that_is_a_folder_is_refused_before_anything_is_read(trained: Path) -> None:
     done = run_stage("predict", "papers", "--output", "papers", cwd=trained)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "error: --output papers: is a folder: name a file in it" in done.stderr

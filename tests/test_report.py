@@ -237,18 +237,20 @@ def test_a_broken_file_is_named(path: str, content: str, said: str, folder: Path
 def test_results_of_other_params_or_of_another_run_are_pointed_out(folder: Path) -> None:
     lock = {
         "stages": {
+            "extract": {"deps": [{"path": "data/other/documents"}, {"path": "data/other/metadata.csv"}]},
             "evaluate": {
                 "params": {"params.yaml": {"train.lr": 5e-4, "train.epochs": 3, "gone.key": 1}},
                 "outs": [
                     {"path": "metrics/evaluate.json", "md5": "0" * 32},
                     {"path": "models/classifier", "md5": "1" * 32},
                 ],
-            }
+            },
         }
     }
     (folder / "dvc.lock").write_text(json.dumps(lock))
     found = page()
     assert found.says("train.lr is 3e-05 in params.yaml; these results are from 0.0005.")
+    assert found.says("corpus is data/mine in params.yaml; these results are from data/other.")
     assert found.says("gone.key is None in params.yaml; these results are from 1.")
     assert not found.says("train.epochs is")
     assert found.says("metrics/evaluate.json is not what the last dvc repro left.")
@@ -259,7 +261,9 @@ def test_the_committed_results_are_of_the_committed_params(monkeypatch: pytest.M
     from tests.conftest import ROOT
 
     monkeypatch.chdir(ROOT)
-    assert read_sources().evaluate is not None
+    found = read_sources()
+    assert found.evaluate is not None
+    assert (found.outdated, found.changed) == ([], [])
 
 
 def test_every_provider_has_a_name(folder: Path) -> None:

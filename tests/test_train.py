@@ -26,6 +26,7 @@ from stages.training.model import find_blocks, freeze, load_model, load_tokenize
 from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
+from stages.training.provenance import provenance
 from stages.training.trainer import selection
 from tests.conftest import run_stage
 from tests.small_training import FRAMES, frame, model_params, runtime, small_params
@@ -60,7 +61,8 @@ def test_what_is_saved_holds_no_absolute_path(
 ) -> None:
     folder = tiny_model("bert")
     trained = train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())
-    save(trained, workspace / "classifier", {})
+    save(trained, workspace / "classifier", provenance(str(folder), folder, {}))
+    assert folder.name in (workspace / "classifier/provenance.json").read_text()
     for file in (workspace / "classifier").glob("*.json"):
         assert str(folder) not in file.read_text(), file.name
         assert str(workspace) not in file.read_text(), file.name

@@ -8,8 +8,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
-from stages.store import Store
+from stages.store import Store, made_by
 
+PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
 # Windows of one text that go through the model at once.
 BATCH = 32
 
@@ -29,12 +30,17 @@ class Embedder:
         self.model.eval()
         self.store = Store("embeddings")
         self.window = min(window_tokens, self.model.max_seq_length or window_tokens) - 2
-        with (folder / "model.safetensors").open("rb") as weights:
-            self.weights = hashlib.file_digest(weights, "sha256").hexdigest()
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        self.made_by = {
+            **made_by((Path(__file__),), PACKAGES),
+            "device": self.model.device.type,
+            "files": {file.relative_to(folder).as_posix(): _digest(file) for file in files},
+            "window": self.window,
+        }
 
     def embed(self, text: str) -> np.ndarray:
         """Return the unit vector (float32, dimensions of the model) of `text`: the mean of its windows' ones."""
-        key = self.store.key(weights=self.weights, window=self.window, text=hashlib.sha256(text.encode()).hexdigest())
+        key = self.store.key(**self.made_by, text=hashlib.sha256(text.encode()).hexdigest())
         if (stored := self.store.get(key)) is not None:
             return np.frombuffer(stored, dtype=np.float32)
         vector = self._compute(text)
@@ -59,3 +65,8 @@ class Embedder:
             mean = (normalize(torch.cat(vectors), dim=1) * lengths[:, None]).sum(dim=0)
             unit: np.ndarray = normalize(mean, dim=0).numpy()
             return unit
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -40,12 +40,12 @@ def against_gold(
     answers: pl.DataFrame,
     gold: Mapping[str, str],
     baselines: Sequence[str],
-    labels: Sequence[str],
     params: EvaluateParams,
 ) -> Metrics | None:
     """Score model, baselines and labels on the documents with a gold label; None if there are none.
 
-    A gold class that no label has counts as an error of each.
+    Macro F1 is over the classes that these documents have, by gold or by their labels, or are given by anybody. A gold
+    class that no label has counts as an error of each.
 
     Args:
         answers: as `judge` takes them, with `document_id` and the labels, `given`.
@@ -54,7 +54,7 @@ def against_gold(
     known = answers.with_columns(gold=_map(answers, gold)).drop_nulls("gold")
     if known.is_empty():
         return None
-    classes = sorted({*labels, *known["gold"]})
+    classes = sorted(set().union(*(known[name] for name in ("gold", "given", "model", *baselines))))
     judged = judge(known, "gold", baselines, classes, params)
     return {
         "documents": len(known),

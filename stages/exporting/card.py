@@ -88,7 +88,7 @@ def model_card(classifier: Classifier, facts: Facts) -> ModelCard:
         else "1.0  # the probabilities are not calibrated",
         fetch=_fetch(facts.repository),
         licence=facts.licence,
-        settings=_settings(facts.params),
+        settings=_settings(facts),
     )
     return ModelCard(re.sub(r"\n{3,}", "\n\n", str(card)).rstrip() + "\n")
 
@@ -181,7 +181,7 @@ def _data(facts: Facts) -> list[str]:
     settings = facts.params["annotate"]
     given = {
         "zero_shot": f"a zero-shot annotator ({settings['zero_shot']['model']}): the category whose description is "
-        "nearest to the text. No person gave or checked them one by one",
+        "nearest to the text",
         "openai": f"a language model ({settings['openai']['model']}), asked about each document",
         "file": "whoever made the corpus's labels.csv",
     }
@@ -191,8 +191,11 @@ def _data(facts: Facts) -> list[str]:
             f"Against labels by people on {annotate['compared_with_gold']} documents, these labels have an accuracy of "
             f"{annotate['accuracy']:.3f} (Cohen's kappa {annotate['kappa']:.3f})."
         )
-    if applied := merged.get("overrides", {}).get("applied"):
-        lines.append(f"{applied} labels were corrected by hand.")
+    checked = merged.get("overrides", {})
+    if checked.get("applied"):
+        lines.append(f"{checked['applied']} of them were checked by hand, {checked['changed']} of these changed.")
+    elif settings["provider"] != "file":
+        lines.append("No person has checked them one by one.")
     if split:
         lines.append(
             f"{split['train']} documents for training, {split['validation']} for choosing the epoch, {split['test']} "
@@ -213,6 +216,11 @@ def _limits(classifier: Classifier, facts: Facts) -> list[str]:
     ]
     if languages := _languages(facts):
         lines.append(f"Other languages than {', '.join(languages)} and other kinds of documents were not tested.")
+    if columns := facts.params["extract"]["metadata_columns"]:
+        lines.append(
+            f"Where it was known, the texts of training and test began with their {' and '.join(columns)}, "
+            f"as a line `{columns[0]}: …`. A text without has that much less to go by."
+        )
     if facts.params["annotate"]["provider"] != "file":
         lines.append(
             "What its annotator got wrong it has learned, too; see the scores against labels by people, if any."
@@ -228,9 +236,11 @@ def _fetch(repository: str | None) -> str:
     return f'from huggingface_hub import snapshot_download\n\nfolder = Path(snapshot_download("{repository}"))'
 
 
-def _settings(params: Params) -> str:
+def _settings(facts: Facts) -> str:
     buffer = io.StringIO()
-    YAML().dump({section: dict(params[section]) for section in SETTINGS}, buffer)
+    shown = {section: dict(facts.params[section]) for section in SETTINGS}
+    shown["model"]["name"] = facts.provenance.get("backbone")  # never where it lies
+    YAML().dump(shown, buffer)
     return buffer.getvalue().rstrip()
 
 

@@ -1,5 +1,7 @@
 """Putting a folder on the Hub."""
 
+from collections.abc import Callable
+from glob import escape
 from pathlib import Path
 
 import httpx2
@@ -24,7 +26,7 @@ def check_push(repository: str) -> None:
         raise UserError("--push: no token: `hf auth login` keeps one, or put it into the environment variable HF_TOKEN")
 
 
-def push(folder: Path, repository: str, public: bool, ours: list[str]) -> str:
+def push(folder: Path, repository: str, public: bool, ours: Callable[[Path], bool]) -> str:
     """Upload a folder to a model repository, which is made if there is none, in one commit; return its address.
 
     A repository that exists keeps its visibility. Files in it that an export writes and this one did not are deleted:
@@ -33,7 +35,7 @@ def push(folder: Path, repository: str, public: bool, ours: list[str]) -> str:
     Args:
         repository: `owner/name`, or `name` for the token's owner.
         public: whether everybody may see a new repository.
-        ours: patterns of the files that an export writes.
+        ours: says whether an export writes a file of that path.
 
     Raises:
         UserError: if the Hub refuses or cannot be reached.
@@ -41,8 +43,9 @@ def push(folder: Path, repository: str, public: bool, ours: list[str]) -> str:
     api = HfApi()
     try:
         made = api.create_repo(repository, private=not public, exist_ok=True)
+        old = [escape(file) for file in api.list_repo_files(made.repo_id) if ours(Path(file))]
         done = api.upload_folder(
-            repo_id=made.repo_id, folder_path=folder, commit_message="Upload the classifier", delete_patterns=ours
+            repo_id=made.repo_id, folder_path=folder, commit_message="Upload the classifier", delete_patterns=old
         )
     except OfflineModeIsEnabled:
         raise UserError("--push: HF_HUB_OFFLINE is set: unset it to upload") from None

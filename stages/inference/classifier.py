@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 import stages.neobert  # noqa: F401  (makes the Auto classes know it)
@@ -70,12 +71,16 @@ def load_classifier(folder: Path, device: str) -> Classifier:
     """Load the trained model in `folder` in float32, with its temperature (1 where it has none).
 
     Raises:
-        UserError: if there is no model, or the file of its temperature is damaged.
+        UserError: if there is no model, or one of its files is missing or damaged.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no trained model there: `dvc repro` trains one, `dvc pull` fetches one")
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as fault:
+        reason = " ".join(str(fault).split())
+        raise UserError(f"{folder}: cannot be loaded ({reason}): `dvc checkout {folder}` brings it back") from None
     labels = [model.config.id2label[number] for number in range(model.config.num_labels)]
     return Classifier(model.to(resolve_device(device)).eval(), tokenizer, labels, read_temperature(folder))
 

@@ -29,7 +29,7 @@ def packed(model: PreTrainedModel, rows: int) -> Iterator[None]:
     """
     changed = _forwards(model, rows) if _faster(model) else {}
     for module, forward in changed.items():
-        setattr(module, "forward", forward)
+        module.forward = forward
     try:
         yield
     finally:
@@ -39,7 +39,8 @@ def packed(model: PreTrainedModel, rows: int) -> Iterator[None]:
 
 def _faster(model: PreTrainedModel) -> bool:
     x86 = torch.backends.cpu.get_cpu_capability().startswith("AVX")
-    return x86 and torch.backends.mkldnn.is_available() and model.device.type == "cpu" and model.dtype == torch.float32
+    there: bool = torch.backends.mkldnn.is_available()
+    return x86 and there and model.device.type == "cpu" and model.dtype == torch.float32
 
 
 def _forwards(model: PreTrainedModel, rows: int) -> dict[nn.Module, Forward]:

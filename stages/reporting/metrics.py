@@ -1,7 +1,5 @@
 """The metrics files of the stages as the report reads them: typed, and without what an older run did not write."""
 
-from typing import Any
-
 from pydantic import BaseModel, Field
 
 
@@ -203,23 +201,3 @@ class Split(BaseModel):
     exact_duplicates: int = 0
     near_duplicates: list[object] = []
     classes: dict[str, dict[str, int]]
-
-
-class Out(BaseModel):
-    """An output as dvc.lock notes it; of a folder, `md5` is that of its listing."""
-
-    path: str
-    md5: str | None = None
-
-
-class LockedStage(BaseModel):
-    """A stage's last run: params by file and key, outputs."""
-
-    params: dict[str, dict[str, Any]] = {}
-    outs: list[Out] = []
-
-
-class Lock(BaseModel):
-    """dvc.lock."""
-
-    stages: dict[str, LockedStage] = {}

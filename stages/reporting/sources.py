@@ -1,6 +1,5 @@
 """Reading what the stages have left behind. A file that is not there yet is None; one that is broken is an error."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,18 +8,16 @@ from typing import Any, TypeVar
 
 import polars as pl
 from pydantic import BaseModel, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from stages.corpus.tables import ANNOTATIONS, SPLIT, read_texts, scan_table
 from stages.params import PARAMS_FILE, Params, load
-from stages.reporting.metrics import Annotate, Evaluate, Extract, Lock, MergeClasses, Split, Train
+from stages.reporting.lock import find_changed, find_outdated, read_lock
+from stages.reporting.metrics import Annotate, Evaluate, Extract, MergeClasses, Split, Train
 from stages.runtime.errors import UserError
 
 METRICS = Path("metrics")
 CURVES = METRICS / "train/plots/metrics"
 MODEL = Path("models/classifier")
-LOCK = Path("dvc.lock")
 
 text, real, whole = pl.String(), pl.Float64(), pl.Int64()
 TABLES: dict[str, dict[str, pl.DataType]] = {
@@ -94,7 +91,7 @@ def read_sources() -> Sources:
     params = load()
     tables = {name: rows for name in TABLES if (rows := read_rows(METRICS / name, TABLES[name])) is not None}
     shown = [row["document_id"] for name, most in SHOWN.items() for row in tables.get(name, [])[:most]]
-    lock = _read_lock()
+    lock = read_lock()
     return Sources(
         params=params,
         params_text=PARAMS_FILE.read_text(encoding="utf-8"),
@@ -108,10 +105,10 @@ def read_sources() -> Sources:
         curves=_read_curves(),
         texts=_read_beginnings(shown),
         annotators=_count_annotators(),
-        provenance=_read_json(MODEL / "provenance.json"),
+        provenance=read_json(MODEL / "provenance.json"),
         hashes=[(stage, out.path, out.md5) for stage, kept in lock.stages.items() for out in kept.outs if out.md5],
-        changed=_find_changed(lock),
-        outdated=_find_outdated(lock, params),
+        changed=find_changed(lock, METRICS),
+        outdated=find_outdated(lock, params),
     )
 
 
@@ -139,7 +136,12 @@ def _broken(path: Path, why: str) -> UserError:
     )
 
 
-def _read_json(path: Path) -> Mapping[str, Any] | None:
+def read_json(path: Path) -> Mapping[str, Any] | None:
+    """Read a JSON file that holds an object; None if it is missing.
+
+    Raises:
+        UserError: if it cannot be read so.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -153,7 +155,7 @@ def _read_json(path: Path) -> Mapping[str, Any] | None:
 
 def _read_metrics(stage: str, schema: type[M]) -> M | None:
     path = METRICS / f"{stage}.json"
-    found = _read_json(path)
+    found = read_json(path)
     try:
         return None if found is None else schema.model_validate(found)
     except ValidationError as error:
@@ -187,37 +189,3 @@ def _count_annotators() -> dict[str, int]:
         return {}
     rows = scan_table(ANNOTATIONS).filter(pl.col("status") == "ok").select("annotator").collect()
     return dict(rows["annotator"].value_counts().sort("count", "annotator", descending=[True, False]).iter_rows())
-
-
-def _read_lock() -> Lock:
-    try:
-        return Lock.model_validate(YAML(typ="safe", pure=True).load(LOCK.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return Lock()
-    except (YAMLError, ValueError) as fault:  # also what is no UTF-8, or of another form
-        why = str(fault).splitlines()[0]
-        raise UserError(f"{LOCK} cannot be read ({why}): `git checkout -- {LOCK}` brings the committed one") from None
-
-
-def _find_changed(lock: Lock) -> list[str]:
-    """Return the metrics files that are there and are not those that DVC noted."""
-    changed = []
-    for out in (out for kept in lock.stages.values() for out in kept.outs):
-        path = Path(out.path)
-        if path.is_relative_to(METRICS) and path.is_file() and out.md5:
-            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            if digest != out.md5:
-                changed.append(path.as_posix())
-    return sorted(changed)
-
-
-def _find_outdated(lock: Lock, params: Params) -> list[tuple[str, object, object]]:
-    found = {}
-    for kept in lock.stages.values():
-        for key, used in kept.params.get(PARAMS_FILE.name, {}).items():
-            now: Any = params
-            for part in key.split("."):
-                now = now.get(part) if isinstance(now, Mapping) else None
-            if now != used:
-                found[key] = (key, used, now)
-    return [found[key] for key in sorted(found)]

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 from stages.files import write_atomically
@@ -16,6 +18,13 @@ def cache_folder() -> Path:
     if folder := os.environ.get("PIPELINE_CACHE"):
         return Path(folder)
     return Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
+
+
+@cache
+def made_by(code: tuple[Path, ...], packages: tuple[str, ...]) -> dict[str, object]:
+    """Return what a stored value depends on beside its input: the code that makes it, the packages that this calls."""
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()
+    return {"code": digest, "packages": {name: version(name) for name in packages}}
 
 
 class Store:

@@ -29,8 +29,8 @@ def load_tokenizer(folder: Path, name: str, max_length: int) -> PreTrainedTokeni
     """Load the tokenizer of the model in `folder`, set to cut at `max_length` tokens.
 
     Raises:
-        UserError: if the files are no model of transformers, the tokenizer belongs to another model, or the
-            model cannot read that many tokens.
+        UserError: if the files are no model of transformers, the tokenizer belongs to another model or cannot pad, or
+            the model cannot read that many tokens.
     """
     try:
         config = AutoConfig.from_pretrained(folder)
@@ -42,6 +42,8 @@ def load_tokenizer(folder: Path, name: str, max_length: int) -> PreTrainedTokeni
             f"model.name {name!r}: its tokenizer has {len(tokenizer)} tokens, its config.json says "
             f"vocab_size {config.vocab_size}: they belong to different models"
         )
+    if tokenizer.pad_token is None:
+        raise UserError(f"model.name {name!r}: its tokenizer has no pad_token, so it reads no two texts at once")
     limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", None)]
     limit = min(number for number in limits if number)
     if max_length > limit:

@@ -39,7 +39,9 @@ def resolve_pooling(wanted: Literal["auto", "own", "mean"], config: PreTrainedCo
     if wanted != "auto":
         return wanted
     settings = folder / "1_Pooling" / "config.json"
-    trained = settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("pooling_mode_mean_tokens")
+    found = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    # The one is of sentence-transformers up to 5.
+    trained = found.get("pooling_mode_mean_tokens") or found.get("pooling_mode") == "mean"
     return "mean" if able and trained else "own"
 
 

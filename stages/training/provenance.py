@@ -29,13 +29,13 @@ def provenance(name: str, backbone: Path, packages: Mapping[str, str]) -> dict[s
     """Return what provenance.json holds.
 
     Args:
-        name: `model.name` of params.yaml.
+        name: `model.name` of params.yaml; of an absolute path its last part, for the rest tells of a machine.
         backbone: the folder of the encoder; its revision is known if it is a snapshot of the Hub's cache.
         packages: package to version.
     """
     weights = sorted(backbone.glob("*.safetensors"))
     return {
-        "backbone": name,
+        "backbone": Path(name).name if Path(name).is_absolute() else name,
         "revision": backbone.name if backbone.parent.name == "snapshots" else None,
         "backbone_sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in weights},
         "python": platform.python_version(),

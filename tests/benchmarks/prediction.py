@@ -39,14 +39,16 @@ def predict(files: list[Path]) -> tuple[np.ndarray, float]:
     from stages.runtime.settings import read_runtime
 
     classifier = load_classifier(MODEL, "cpu")
+    extract, evaluate = read_section("extract", ExtractParams), read_section("evaluate", EvaluateParams)
+    workers = read_runtime().worker_count()
     start = time.perf_counter()
     sources = [Source(file.stem, file.name, file) for file in files]
 
     def done(count: int) -> None:
         pass
 
-    documents = read_files(sources, read_section("extract", ExtractParams), read_runtime().worker_count(), done)
-    parts = list(predict(documents, classifier, read_section("evaluate", EvaluateParams).batch_tokens, done))
+    documents = read_files(sources, extract, workers, done)
+    parts = list(predict(documents, classifier, evaluate.batch_tokens, done))
     seconds = time.perf_counter() - start
     assert [name for names, _ in parts for name in names] == [file.stem for file in files]
     probabilities = np.concatenate([part for _, part in parts])
