@@ -353,6 +353,15 @@ def test_a_tokenizer_of_another_model_is_named(tiny_model: Callable[[str], Path]
         load_tokenizer(folder, "tiny", 32)
 
 
+def test_a_tokenizer_that_cannot_pad_is_named(tiny_model: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model("bert"), tmp_path / "odd")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(UserError, match="'tiny': its tokenizer has no pad_token"):
+        load_tokenizer(folder, "tiny", 32)
+
+
 @pytest.mark.parametrize("name", ["models/pretrained/missing", "./nowhere", "bundled:other"])
 def test_a_missing_model_is_named(name: str, workspace: Path) -> None:
     with pytest.raises(UserError, match=name):
