@@ -11,19 +11,25 @@ The file has the columns `text` and `label`. Texts that occur with several label
 epochs of the published recipe's 20 (all 20: its scores, too). --recipe trains with that recipe's settings, but as the
 stage does: frozen blocks run once, therefore without dropout. --whole fine-tunes all blocks for one epoch: as the stage
 does, from texts to the saved model, and as a plain Trainer does with batches padded to their own longest text, its
-training alone. Logistic regressions (C 1 and C 10, balanced classes) read the sentence embeddings of the bundled model
-(512 tokens). Differences are paired, with 95 % bootstrap intervals (tests/benchmarks/paired.py).
+training alone. --keep keeps each seed's answers in a folder, so that a run that was cut short goes on where it was:
+take another folder for other texts, settings or code. Logistic regressions (C 1 and C 10, balanced classes) read the
+sentence embeddings of the bundled model (512 tokens). Differences are paired, with 95 % bootstrap intervals
+(tests/benchmarks/paired.py).
 """
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 from datasets import Dataset
@@ -33,7 +39,7 @@ from sklearn.metrics import f1_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 from stages.backbone.resolve import locate
-from stages.files import Metrics
+from stages.files import Metrics, write_json
 from stages.inference.classifier import load_classifier
 from stages.params import Params, load
 from stages.runtime.checker import Experiment, check
@@ -108,14 +114,19 @@ def fine_tune(
     return answers, trained.metrics, seconds
 
 
-def regress(frames: Frames, params: Experiment, strengths: Sequence[float]) -> list[list[str]]:
-    """Return what logistic regressions of each C on frozen sentence embeddings answer for the test texts."""
+def embed(texts: pl.DataFrame, params: Experiment) -> dict[int, np.ndarray]:
+    """Return the sentence embedding of each text by its line."""
     encoder = SentenceTransformer(str(locate(params.model.name, params.model.revision)), device="cpu")
     encoder.max_seq_length = 512
-    states = {side: encoder.encode(frames[side]["text"].to_list()) for side in ("train", "test")}
-    models = [LogisticRegression(C=C, class_weight="balanced", max_iter=5000) for C in strengths]
-    labels = frames["train"]["label"].to_list()
-    return [model.fit(states["train"], labels).predict(states["test"]).tolist() for model in models]
+    return dict(zip(texts["line"], encoder.encode(texts["text"].to_list()), strict=True))
+
+
+def regress(frames: Frames, states: Mapping[int, np.ndarray], strength: float) -> list[str]:
+    """Return what a logistic regression of that C on frozen sentence embeddings answers for the test texts."""
+    train, test = (np.stack([states[line] for line in frames[side]["line"]]) for side in ("train", "test"))
+    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000)
+    answers: list[str] = model.fit(train, frames["train"]["label"].to_list()).predict(test).tolist()
+    return answers
 
 
 def run_trainer(
@@ -196,6 +207,38 @@ def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: in
     print(f"seed {seed}: {metrics['cross_validation']}, {seconds:.0f} s", flush=True)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one way to train has come to: its answers for the test texts, and a line that describes it."""
+
+    answers: list[str]
+    line: str
+
+
+def run_stage(frames: Frames, params: Experiment, seed: int) -> Run:
+    """Train as the stage does."""
+    answers, metrics, seconds = fine_tune(frames, params, seed)
+    learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
+    return Run(answers["test"], f"{seconds:.0f} s, train {learned:.4f}, best epoch {metrics['best_epoch']}")
+
+
+def run_published(frames: Frames, params: Experiment, seed: int, epochs: int) -> Run:
+    """Train as it was published, for some of its epochs."""
+    answers, seconds = run_trainer(frames, params, epochs, seed, published=True)
+    whole = seconds * PUBLISHED_EPOCHS / epochs
+    learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
+    return Run(answers["test"], f"{whole:.0f} s for {PUBLISHED_EPOCHS} epochs, train {learned:.4f}")
+
+
+def keep(folder: Path | None, name: str, run: Callable[[], Run]) -> Run:
+    """Return the run of that name in `folder`; where it is not there yet, make and keep it."""
+    if folder is None:
+        return run()
+    if not (file := folder / f"{name}.json").is_file():
+        write_json(file, asdict(run()))
+    return Run(**json.loads(file.read_text(encoding="utf-8")))
+
+
 def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
     """Print each seed's stage, regressions and published recipe on the final lines, and the differences so far."""
     tables = []
@@ -205,32 +248,28 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
             "model": params.model.model_copy(update={"pooling": "own"}),
         }
     )
+    states = embed(pl.concat([texts, final]), params)
+    true = final["label"].to_list()
+    ways: dict[str, Callable[[Frames, int], Run]] = {
+        "regression_C1": lambda frames, _: Run(regress(frames, states, 1), ""),
+        "regression_C10": lambda frames, _: Run(regress(frames, states, 10), ""),
+        "stage": lambda frames, seed: run_stage(frames, params, seed),
+    }
+    if arguments.recipe:
+        ways["recipe"] = lambda frames, seed: run_stage(frames, recipe, seed)
+    if arguments.published:
+        ways["published"] = lambda frames, seed: run_published(frames, params, seed, arguments.published)
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
         shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
         frames = {"train": shuffled[: arguments.train], "validation": shuffled[arguments.train :], "test": final}
-        strong, weak = regress(frames, params, [1, 10])
-        given = {"regression_C1": strong, "regression_C10": weak}
-        runs = {"stage": fine_tune(frames, params, seed)}
-        if arguments.recipe:
-            runs["recipe"] = fine_tune(frames, recipe, seed)
-        line = [
-            f"{name} {seconds:.0f} s, train {macro_f1(frames['train']['label'].to_list(), answers['train']):.4f}, "
-            f"best epoch {metrics['best_epoch']}"
-            for name, (answers, metrics, seconds) in runs.items()
-        ]
-        given |= {name: answers["test"] for name, (answers, _, _) in runs.items()}
-        if arguments.published:
-            answers, seconds = run_trainer(frames, params, arguments.published, seed, published=True)
-            whole = seconds * PUBLISHED_EPOCHS / arguments.published
-            learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
-            line.append(f"published {whole:.0f} s for {PUBLISHED_EPOCHS} epochs, train {learned:.4f}")
-            given["published"] = answers["test"]
-        true = final["label"].to_list()
-        line += [f"macro F1 {name} {macro_f1(true, answers):.4f}" for name, answers in given.items()]
-        print(f"seed {seed}: {'; '.join(line)}", flush=True)
-        tables.append(final.select("document_id", "label", **{name: pl.Series(given[name]) for name in given}))
+        runs = {name: keep(arguments.keep, f"{seed}-{name}", partial(way, frames, seed)) for name, way in ways.items()}
+        for name, run in runs.items():
+            print(f"seed {seed}: {name}: macro F1 {macro_f1(true, run.answers):.4f} {run.line}", flush=True)
+        tables.append(
+            final.select("document_id", "label", **{name: pl.Series(run.answers) for name, run in runs.items()})
+        )
         together, seeds = pl.concat(tables), f"seeds {arguments.first_seed} to {seed}"
-        for name in given:
+        for name in runs:
             if name != "stage":
                 print(f"{seeds}: stage - {name}: {difference(together, 'stage', name)}", flush=True)
 
@@ -254,6 +293,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--recipe", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument(
