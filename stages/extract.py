@@ -111,12 +111,13 @@ def _row(
     }
     if found.status != "ok":
         return row
-    text = hashlib.sha256(" ".join(found.body.split()).encode("utf-8", "surrogatepass")).digest()
-    original = first.setdefault(text, source.document_id)
-    if original != source.document_id:
-        return row | {"status": "duplicate", "duplicate_of": original, "error": f"the same text as {original}"}
     chosen = {column: metadata.get(column) or "" for column in columns}
-    return row | {"text": compose(str(row["title"]), chosen, found.body)}
+    row["text"] = compose(str(row["title"]), chosen, found.body)
+    body = hashlib.sha256(" ".join(found.body.split()).encode("utf-8", "surrogatepass")).digest()
+    original = first.setdefault(body, source.document_id)
+    if original != source.document_id:
+        row |= {"status": "duplicate", "duplicate_of": original, "error": f"the same text as {original}"}
+    return row
 
 
 def measure(documents: pl.DataFrame, folder: Folder) -> Metrics:

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from stages.corpus.csvs import read_csv
-from stages.corpus.duplicates import first_of_each, groups_of, with_duplicates
+from stages.corpus.duplicates import first_of_each, groups_of
 from stages.corpus.tables import DOCUMENTS, LABELS, SPLIT, read_table, read_texts, scan_table, write_table
 from stages.files import Metrics, write_json
 from stages.params import read_corpus, read_section
@@ -38,12 +38,18 @@ def split(
     """
     exact = groups_of(documents)
     wanted = dict(labels.select("document_id", "label").iter_rows())
-    originals = {exact[name] for name in wanted}
+    labelled = {exact[name] for name in wanted}
+    shown = {exact[name] for name in examples if name in exact}
+    originals = labelled | shown
     texts = progress(read_texts(documents, originals), total=len(originals), what="split", delay=5)
     near = near_duplicates(texts, params.near_duplicate)
     first = {name: group[0] for group in near for name in group}
-    groups = first_of_each([[first.get(exact[name], exact[name])] for name in wanted], list(wanted))
-    sides = assign(wanted, groups, params, gold, with_duplicates(examples, exact))
+    like = {name: first.get(exact[name], exact[name]) for name in wanted}
+    groups = first_of_each([[like[name]] for name in wanted], list(wanted))
+    # Examples without a label are on no side themselves.
+    shown = {first.get(name, name) for name in shown}
+    held = {name for name in wanted if like[name] in shown}
+    sides = assign(wanted, groups, params, gold, held)
 
     table = labels.select(
         "document_id",
@@ -61,7 +67,7 @@ def split(
         "gold_in_test": len(set(table.filter(side="test")["document_id"]) & set(gold)),
         "exact_duplicates": sum(exact[name] != name for name in wanted),
         # As groups: the pairs of a thousand copies would be half a million.
-        "near_duplicates": near,
+        "near_duplicates": [kept for group in near if len(kept := [name for name in group if name in labelled]) > 1],
         "classes": per_class,
     }
     return table, metrics

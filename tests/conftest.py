@@ -15,6 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
+# Its log goes where stdout was at the first import: not into a test's own, which is closed after it.
+import dvc  # noqa: F401
 import hypothesis
 import pytest
 

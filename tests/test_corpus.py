@@ -360,6 +360,8 @@ def test_the_cache_is_where_pipeline_cache_or_the_first_clone_says(
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", "/clone")
     assert cache_folder() == workspace / ".cache"
+    monkeypatch.setenv("PIPELINE_CACHE", "../big")
+    assert cache_folder() == Path("/clone/../big")
     monkeypatch.delenv("PIPELINE_CACHE")
     assert cache_folder() == Path("/clone/.cache")
     monkeypatch.delenv("DVC_ROOT")

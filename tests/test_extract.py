@@ -237,9 +237,17 @@ def test_a_metadata_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_of_equal_bytes_or_texts_the_first_is_ok_and_the_others_name_it(tmp_path: Path) -> None:
     whole = pdf(PROSE)
     bodies = {"c.md": PROSE, "b.pdf": whole, "a.pdf": whole, "d.txt": PROSE.replace(" ", "\n"), "e.md": "other words"}
-    documents = table(tmp_path, bodies).select("document_id", "status", "duplicate_of")
+    documents = table(tmp_path, bodies)
     copies = [(name, "duplicate", "a") for name in "bcd"]
-    assert documents.rows() == [("a", "ok", None), *copies, ("e", "ok", None)]
+    marks = documents.select("document_id", "status", "duplicate_of")
+    assert marks.rows() == [("a", "ok", None), *copies, ("e", "ok", None)]
+
+
+def test_a_duplicate_has_a_text_of_its_own(tmp_path: Path) -> None:
+    rows = ("document_id,title,keywords", "a,On Boats,sea", "b,Of Ships,harbour")
+    documents = table(tmp_path, {"a.md": "words", "b.md": "words"}, *rows, columns=["keywords"])
+    assert documents["status"].to_list() == ["ok", "duplicate"]
+    assert documents["text"].to_list() == ["On Boats\nkeywords: sea\n\nwords", "Of Ships\nkeywords: harbour\n\nwords"]
 
 
 def test_documents_without_text_are_no_duplicates_of_each_other(tmp_path: Path) -> None:

@@ -172,6 +172,7 @@ def test_a_choice_that_is_none_is_told_the_choices(key: str) -> None:
         ("annotate.sample", -1),
         ("annotate.zero_shot.model", ""),
         ("annotate.zero_shot.window_tokens", 15),
+        ("annotate.zero_shot.revision", ""),
         ("annotate.zero_shot.temperature", 0),
         ("annotate.max_failed", 1.1),
         ("annotate.openai.base_url", "localhost:8000"),

@@ -224,6 +224,15 @@ def test_examples_and_their_duplicates_are_always_learned_from(examples: set[str
     assert all(count(labels, sides, label)[side] >= 1 for label in "ab" for side in SIDES)
 
 
+def test_what_is_like_an_example_without_a_label_is_learned_from() -> None:
+    labels = corpus_of(a=10, b=10)
+    texts = filler(labels) | {"a0": " ".join(BASE), "shown": " ".join(change(BASE, 10))}
+    for seed in range(10):
+        table, metrics = split(documents(texts).lazy(), labels_table(labels), [], ["shown"], params(seed=seed))
+        assert split_sides(table)["a0"] == "train"
+        assert metrics["near_duplicates"] == []
+
+
 def test_examples_and_gold_of_documents_without_a_label_are_nobodys_concern() -> None:
     labels = corpus_of(a=10, b=10)
     assert assign(labels, alone(labels), DEFAULT, gold=["no"], examples=["none"]) == sides_of(labels)

@@ -108,6 +108,12 @@ def test_words_cut_at_a_line_end_are_joined_and_real_hyphens_stay(text: str, joi
     assert join_lines(text) == joined
 
 
+def test_a_chain_of_hyphens_is_no_trap() -> None:
+    """It took minutes when each part was tried as the beginning of all that follow."""
+    chain = "ab-" * 50_000
+    assert join_lines(f"{chain}c exam-\nple") == f"{chain}c example"
+
+
 def test_hyphens_that_an_engine_took_out_are_put_back() -> None:
     printed = "the well-\nknown COVID-\n19 exam-\nple, a well-known X-\nray; a To-\ntal of uncut words"
     markdown = "the wellknown COVID19 example, a well-known X- ray; |To- tal| of uncut words, wellknownness"

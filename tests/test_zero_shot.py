@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.annotators.zero_shot import choose
+from stages.embeddings import Embedder
 from stages.runtime.errors import UserError
 from tests.small_annotating import annotated, categories_of, documents, named, params
 
@@ -82,7 +83,7 @@ class Runs:
 
 
 def zero_shot(frame: pl.DataFrame, **changes: object) -> pl.DataFrame:
-    settings = {"model": BUNDLED, "window_tokens": 256, "temperature": 0.05, **changes}
+    settings = {"model": BUNDLED, "revision": "main", "window_tokens": 256, "temperature": 0.05, **changes}
     return annotated(frame, CATEGORIES, {}, params(provider="zero_shot", zero_shot=settings))
 
 
@@ -159,3 +160,14 @@ def test_a_second_run_is_answered_from_the_store(runs: Runs) -> None:
 def test_zero_shot_needs_two_categories(categories: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"categories\.csv: .* needs at least two categories"):
         annotated(named("d1"), categories, {}, params(provider="zero_shot"))
+
+
+def test_a_folder_is_refused_as_dvc_would_not_see_it_change(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"annotate\.zero_shot\.model: .* is a folder"):
+        zero_shot(USABLE, model=str(tmp_path))
+
+
+def test_what_is_no_sentence_encoder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "of no kind"}')
+    with pytest.raises(UserError, match="no sentence-transformers model"):
+        Embedder(tmp_path, 256, "cpu")

@@ -102,22 +102,27 @@ def annotate(texts: Texts, total: int, prompt: Prompt, params: AnnotateParams, r
         texts: ids and texts of `total` documents.
 
     Raises:
-        UserError: if there is no key, the endpoint refuses all, more than `max_failed` fail, or the cap is reached.
+        UserError: if something is to be asked and there is no key, if the endpoint refuses all, more than `max_failed`
+            fail, or the cap is reached.
         KeyboardInterrupt: if interrupted, when the requests on their way have been answered.
     """
-    key = api_key(runtime.api_key_env)
     seed_store()
-    question = Store.key(base_url=params.openai.base_url, messages=prompt.messages, fields=prompt.fields)
+    question = Store.key(base_url=params.openai.base_url.rstrip("/"), messages=prompt.messages, fields=prompt.fields)
     with alone_with(Store("answers").folder / question, "annotate: another process asks the same questions"):
-        return asyncio.run(_ask_all(texts, total, prompt, params, runtime, key))
+        return asyncio.run(_ask_all(texts, total, prompt, params, runtime))
 
 
 async def _ask_all(
-    texts: Texts, total: int, prompt: Prompt, params: AnnotateParams, runtime: RuntimeSettings, key: str
+    texts: Texts, total: int, prompt: Prompt, params: AnnotateParams, runtime: RuntimeSettings
 ) -> Labelled:
     prices = Prices(runtime.price_input_usd, runtime.price_output_usd)
     throttle = Throttle(runtime.requests_per_minute, runtime.tokens_per_minute)
+    try:
+        key, no_key = api_key(runtime.api_key_env), None
+    except UserError as fault:  # which matters only where an answer is missing
+        key, no_key = "", fault
     chat = Chat(params.openai.base_url, key, runtime.request_timeout_s, throttle, Budget(runtime.max_cost_usd), prices)
+    chat.refusal = no_key
     labelled, ended = Labelled(), list[Exception | KeyboardInterrupt]()
 
     def end(why: Exception | KeyboardInterrupt) -> None:

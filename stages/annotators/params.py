@@ -13,6 +13,7 @@ class ZeroShotParams(Section):
     """Similarity of documents and category descriptions."""
 
     model: str = Field(min_length=1)
+    revision: str = Field(min_length=1)
     window_tokens: int = Field(ge=16)
     temperature: float = Field(gt=0)
 

@@ -6,6 +6,7 @@ Documents" (ESANN 2016).
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -44,7 +45,13 @@ def annotate(
         for name, description in categories.select("category", "description").iter_rows()
     ]
     settings = params.zero_shot
-    embedder = Embedder(locate(settings.model, "main"), settings.window_tokens, resolve_device(device))
+    if Path(settings.model).is_dir():
+        raise UserError(
+            f"annotate.zero_shot.model: {settings.model} is a folder, and DVC would not see it change: name the "
+            "bundled model or one of the Hub"
+        )
+    folder = locate(settings.model, settings.revision, "annotate.zero_shot")
+    embedder = Embedder(folder, settings.window_tokens, resolve_device(device))
     targets = np.stack([embedder.embed(text) for text in described])
     ids, vectors = [], []
     for document_id, text in progress(texts, total=total, what="annotate"):

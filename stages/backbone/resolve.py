@@ -16,13 +16,14 @@ log = logging.getLogger(__name__)
 WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
 
 
-def locate(name: str, revision: str) -> Path:
+def locate(name: str, revision: str, section: str = "model") -> Path:
     """Return the folder with the files of model `name`, downloading a Hub model's once.
 
     Args:
         name: `bundled:all-MiniLM-L6-v2`, a local folder, or a Hub id (`owner/model`).
         revision: commit, tag or branch; for Hub models only. Of a branch or tag, which can move, the log says
             the commit it stands for today.
+        section: of params.yaml that holds `revision`.
 
     Raises:
         UserError: if there is no such folder, model or network, or it holds no safetensors weights.
@@ -40,10 +41,11 @@ def locate(name: str, revision: str) -> Path:
         folder = _download(name, revision)
         if not re.fullmatch("[0-9a-f]{40}", revision):
             log.warning(
-                "model %r: revision %r is commit %s today; set model.revision to that to keep it",
+                "model %r: revision %r is commit %s today; set %s.revision to that to keep it",
                 name,
                 revision,
                 folder.name,
+                section,
             )
     if not list(folder.glob("*.safetensors")):
         raise UserError(f"model {name!r}: no .safetensors weights in it: convert them (other formats can run code)")

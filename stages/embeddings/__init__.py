@@ -8,6 +8,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch.nn.functional import normalize
 
+from stages.runtime.errors import UserError
 from stages.store import Store, made_by
 
 PACKAGES = ("sentence-transformers", "tokenizers", "torch", "transformers")
@@ -25,8 +26,16 @@ class Embedder:
             folder: where its files lie.
             window_tokens: longer texts are read in windows of this length (at most what the model reads).
             device: where it runs (`cpu`, `cuda`, `mps`).
+
+        Raises:
+            UserError: if it is no such model, or none that this can cut texts into windows for.
         """
-        self.model = SentenceTransformer(str(folder), device=device, model_kwargs={"use_safetensors": True})
+        try:
+            self.model = SentenceTransformer(str(folder), device=device, model_kwargs={"use_safetensors": True})
+        except (OSError, ValueError, KeyError) as fault:
+            raise UserError(f"{folder.name}: no sentence-transformers model: {' '.join(str(fault).split())}") from None
+        if None in (self.model.tokenizer.cls_token_id, self.model.tokenizer.sep_token_id):
+            raise UserError(f"{folder.name}: its tokenizer has no [CLS] and [SEP]: choose a model of BERT's kind")
         self.model.eval()
         self.store = Store("embeddings")
         self.window = min(window_tokens, self.model.max_seq_length or window_tokens) - 2

@@ -4,7 +4,8 @@ import re
 from collections import Counter
 
 WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
-AT_LINE_END = re.compile(r"(?<![^\W_])([^\W_]+(?:-[^\W_]+)*)[-\u2010][^\S\n]*\n[^\S\n]*([^\W_]+)")
+# Of a chain of hyphens eight parts at most: each of them would be tried as the beginning of all that follow.
+AT_LINE_END = re.compile(r"(?<![^\W_])([^\W_]+(?:-[^\W_]+){0,8})[-\u2010][^\S\n]*\n[^\S\n]*([^\W_]+)")
 # "pre- and postwar": the hyphen stands for a word that comes later.
 CONJUNCTIONS = {"and", "or", "to", "und", "oder", "bis", "bzw", "et", "ou", "y", "o", "e", "en", "of"}
 SHORT = 3  # letters: "state-of-the-", "end-to-" go on with a hyphen; syllables this short are rare in them

