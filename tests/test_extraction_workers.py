@@ -194,7 +194,7 @@ def test_a_table_is_written_in_row_groups_and_whole_or_not_at_all(workspace: Pat
     assert pq.ParquetFile(table).num_row_groups == 2
     assert read_table(table)["document_id"].to_list() == [f"{number:04}" for number in range(SLICE + 3)]
     before = table.read_bytes()
-    left = table.parent / ".tmp-999999999-left-by-a-killed-process"
+    left = table.parent / ".tmp-999999999-0123abcd"
     left.touch()
     with pytest.raises(KeyError), table_in_parts(table) as write:
         raise KeyError
