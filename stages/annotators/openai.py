@@ -121,8 +121,8 @@ async def _ask_all(
         key, no_key = api_key(runtime.api_key_env), None
     except UserError as fault:  # which matters only where an answer is missing
         key, no_key = "", fault
-    chat = Chat(params.openai.base_url, key, runtime.request_timeout_s, throttle, Budget(runtime.max_cost_usd), prices)
-    chat.refusal = no_key
+    budget = Budget(runtime.max_cost_usd)
+    chat = Chat(params.openai.base_url, key, runtime.request_timeout_s, throttle, budget, prices, no_key)
     labelled, ended = Labelled(), list[Exception | KeyboardInterrupt]()
 
     def end(why: Exception | KeyboardInterrupt) -> None:

@@ -60,19 +60,27 @@ class Chat:
     """One endpoint, asked through a throttle and a budget."""
 
     def __init__(
-        self, base_url: str, api_key: str, timeout_s: float, throttle: Throttle, budget: Budget, prices: Prices
+        self,
+        base_url: str,
+        api_key: str,
+        timeout_s: float,
+        throttle: Throttle,
+        budget: Budget,
+        prices: Prices,
+        no_key: UserError | None = None,
     ) -> None:
         """Take the endpoint and what bounds the requests to it.
 
         Args:
             api_key: empty for an endpoint that wants none. Unless a mere word, it is taken out of all that comes back.
             timeout_s: seconds until a request counts as lost.
+            no_key: raised in place of the first request; what the store answers needs no key.
         """
         self.base_url = base_url
         self.spent = Spent()
         self.budget = budget
         self._key = api_key
-        self.refusal: UserError | None = None
+        self._no_key = no_key
         self._timeout = timeout_s
         self._throttle = throttle
         self._prices = prices
@@ -129,8 +137,8 @@ class Chat:
             if (stored := self._store.get(key)) is not None:
                 self.spent.reused += 1
                 return key, read_answer(stored.decode())
-            if self.refusal is not None:
-                raise self.refusal
+            if self._no_key is not None:
+                raise self._no_key
             return key, await self._ask(key, body, tokens)
 
     async def _ask(self, key: str, body: Body, tokens: int) -> Answer:

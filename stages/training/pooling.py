@@ -40,7 +40,7 @@ def resolve_pooling(wanted: Literal["auto", "own", "mean"], config: PreTrainedCo
         return wanted
     settings = folder / "1_Pooling" / "config.json"
     found = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
-    # The one is of sentence-transformers up to 5.
+    # sentence-transformers has saved it in both forms: the bundled model has the older one.
     trained = found.get("pooling_mode_mean_tokens") or found.get("pooling_mode") == "mean"
     return "mean" if able and trained else "own"
 
