@@ -28,7 +28,7 @@ from stages.runtime.device import resolve_device
 from stages.runtime.errors import UserError
 from stages.runtime.settings import read_runtime
 from stages.suspects.out_of_fold import out_of_fold
-from stages.suspects.problems import label_problems
+from stages.suspects.problems import checked_documents, label_problems
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def evaluate(
         metrics["learning_curve"] = curve
     if on_gold := against_gold(asked, gold, baselines, params):
         metrics["gold"] = on_gold
-    if on_corrected := corrected(asked, replaced):
+    if on_corrected := corrected(asked, replaced, labels):
         metrics["overrides"] = on_corrected
     metrics["per_class"] = per_class(test["label"].to_list(), predicted, labels)
     return metrics
@@ -140,10 +140,10 @@ def main() -> None:
         [labels[place] for place in on_train.argmax(axis=1)],
         {name: found.tolist() for name, found in baselines.items()},
     )
+    found, source = out_of_fold(learned, read_table(OUT_OF_FOLD), known, params)
     curve = learning_curve(read_table(LEARNING_CURVE), learned, labels, params)
     metrics = evaluate(test, train, answers, gold, replaced, curve, params)
-    found, source = out_of_fold(learned, read_table(OUT_OF_FOLD), known, params)
-    checked = set(read_csv(corpus, "overrides.csv")["document_id"])
+    checked = checked_documents(learned, read_csv(corpus, "overrides.csv"))
     metrics["label_suspects"], doubts = label_problems(found, source, checked)
 
     write_json(Path("metrics/evaluate.json"), metrics)

@@ -13,7 +13,7 @@ from stages.exporting.hub import check_push, push
 from stages.exporting.onnx_file import write_onnx
 from stages.inference.classifier import Classifier, load_classifier
 from stages.params import Params, load
-from stages.reporting.lock import find_outdated, read_lock
+from stages.reporting.lock import find_changed, find_outdated, read_lock
 from stages.reporting.sources import read_json
 from stages.runtime.command import run
 from stages.runtime.errors import UserError
@@ -65,12 +65,12 @@ def export(model: Path, folder: Path, onnx: bool, repository: str | None, licenc
     """Write the model's files, its card, and if asked or needed ONNX and code, into `folder`, whole or not at all.
 
     Raises:
-        UserError: if there is no model, it is not of params.yaml, `folder` holds other files, or the model cannot be
-            exported as ONNX.
+        UserError: if there is no model, it is not of params.yaml and metrics/, `folder` holds other files, or the model
+            cannot be exported as ONNX.
     """
     check_target(folder, model)
     params = load()
-    check_params(params)
+    check_current(params, model)
     classifier = load_classifier(model, "cpu")
     own = is_own(classifier)
     partial = folder.with_name(f".{folder.name}-partial")
@@ -106,9 +106,15 @@ def export(model: Path, folder: Path, onnx: bool, repository: str | None, licenc
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_params(params: Params) -> None:
-    """Raise a UserError if the model was trained with other params: the card would say what is not so."""
-    for key, used, now in find_outdated(read_lock(), params):
+def check_current(params: Params, model: Path) -> None:
+    """Raise a UserError if params, metrics or model are not of one run: the card would say what is not so."""
+    lock = read_lock()
+    if changed := find_changed(lock, METRICS, model):
+        raise UserError(
+            f"{changed[0]} is not what dvc.lock notes; the card would speak of another run: `dvc checkout` brings the "
+            "one noted, `dvc repro` makes a new one"
+        )
+    for key, used, now in find_outdated(lock, params):
         raise UserError(
             f"{key} is {now} in params.yaml, the last `dvc repro` was with {used}; the card would tell the wrong one: "
             "`dvc repro`, or put it back"
@@ -119,6 +125,8 @@ def check_target(folder: Path, model: Path) -> None:
     """Raise a UserError if `folder` is the model's own or a file, or holds files that no export wrote."""
     if folder.resolve() == model.resolve():
         raise UserError(f"--output {folder}: is the folder of the model itself: name another")
+    if folder.is_symlink():
+        raise UserError(f"--output {folder}: is a link: name the folder it leads to")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--output {folder}: is a file: name a folder")
     others = [path for path in folder.rglob("*") if path.is_file() and not is_ours(path.relative_to(folder))]

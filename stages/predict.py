@@ -39,7 +39,7 @@ Document = tuple[str, str]  # its id and its text
 
 
 def find_sources(paths: list[Path]) -> list[Source]:
-    """List the documents that `paths` (files and folders) name.
+    """List the documents that `paths` (files and folders) name; name the other files of a folder.
 
     A file's id is its name without the ending, a folder's documents are named as in a corpus; ids that
     would be equal become the path as it was given.
@@ -47,7 +47,10 @@ def find_sources(paths: list[Path]) -> list[Source]:
     sources = []
     for path in paths:
         if path.is_dir():
-            sources += list_documents(path).sources
+            folder = list_documents(path)
+            sources += folder.sources
+            if folder.others:
+                log.warning("%s: left out files of other kinds: %s", printable(str(path)), some(sorted(folder.others)))
         else:
             sources.append(Source(printable(path.stem), printable(path.name), path))
     count = Counter(source.document_id for source in sources)

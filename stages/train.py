@@ -83,6 +83,8 @@ def train(
     classes = class_label(frames["train"], frames["validation"])
     tokenizer = load_tokenizer(backbone, model_params.name, model_params.max_length)
     model = load_model(backbone, model_params, classes, params.attention_dropout)
+    # Some configs leave it to the tokenizer, and their models then read no two texts at once.
+    model.config.pad_token_id = tokenizer.pad_token_id
     freeze(model, params.trainable_layers)
     documents = pl.concat([frames["train"], frames["validation"]])
     rows, cut = encode(documents, classes, tokenizer, model_params)
@@ -139,7 +141,7 @@ def train(
         },
     }
     if params.folds:
-        metrics["cross_validation"] = summarise(out_of_fold, classes.names)
+        metrics["cross_validation"] = summarise(out_of_fold)
     curve = folds if params.learning_curve else folds.clear()
     return Trained(model, tokenizer, temperature, out_of_fold, curve, metrics)
 

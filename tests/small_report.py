@@ -72,7 +72,7 @@ def evaluation() -> dict[str, Any]:
             "baselines": {"majority": scores(0.03), "tfidf": scores(0.69), "embeddings": scores(0.8)},
             "labels": scores(0.9),
         },
-        "overrides": {"documents": 4, "before": scores(0.4), "after": scores(0.9)},
+        "overrides": {"changed": 4, "before": scores(0.78), "after": scores(0.81)},
         "per_class": {
             name: {"precision": 0.9 - place / 20, "recall": 0.8, "f1": round(0.88 - place / 25, 4), "support": 15}
             for place, name in enumerate(CLASSES)

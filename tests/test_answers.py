@@ -56,6 +56,13 @@ def test_the_table_shows_a_guess_in_brackets_and_further_classes_if_asked() -> N
     assert write("table", [slice(0, 1)]).decode().splitlines()[1] == "a                 0.700  rail"
 
 
+def test_a_name_moves_no_cursor() -> None:
+    out = io.BytesIO()
+    with writing(out, ["bread"], Wanted("table"), 3) as put:
+        put(["\x1b[2Jé\n"], np.array([[1.0]]))
+    assert out.getvalue().decode().splitlines()[1] == r"\x1b[2Jé\n        1.000  bread"
+
+
 def test_csv_has_a_column_for_each_class_or_pairs_of_the_likeliest() -> None:
     assert write("csv", [slice(1, 2)], 0.6).decode().splitlines() == [
         "document_id,label,guess,bread,rail,sea",

@@ -121,11 +121,17 @@ def test_macro_f1_against_gold_leaves_out_classes_that_none_of_its_documents_has
     assert judged(["bread", "rail", "rail", "rail"], {"a": "bread", "b": "bread"})["gold"]["test"]["macro_f1"] < 0.5
 
 
-def test_corrected_documents_are_scored_by_their_old_and_their_new_labels() -> None:
-    metrics = judged(["bread", "rail", "rail", "rail"], replaced={"a": "rail", "c": "hats", "z": "rail"})["overrides"]
-    assert metrics["documents"] == 2
-    assert metrics["before"]["accuracy"] == 0.0
-    assert metrics["after"]["accuracy"] == 1.0
+def test_the_test_set_is_scored_by_the_labels_before_and_after_they_were_corrected() -> None:
+    metrics = judged(["bread", "rail", "rail", "rail"], replaced={"a": "rail", "c": "hats", "z": "rail"})
+    assert metrics["overrides"]["changed"] == 2
+    assert metrics["overrides"]["before"]["accuracy"] == 0.25
+    assert metrics["overrides"]["after"]["accuracy"] == metrics["test"]["accuracy"] == 0.75
+
+
+def test_corrections_in_training_alone_leave_the_test_set_as_it_is() -> None:
+    found = judged(["bread", "rail", "rail", "rail"], replaced={"z": "rail"})["overrides"]
+    assert found["changed"] == 0
+    assert found["before"] == found["after"]
 
 
 def test_calibration_is_measured_before_and_after_the_temperature() -> None:

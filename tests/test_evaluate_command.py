@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import stages.evaluate
 import stages.train
 from stages.corpus.tables import CLASSES, LABELS, SPLIT, write_table
+from stages.runtime.errors import UserError
 from tests.conftest import make_corpus
 from tests.small_training import SMALL, frame
 
@@ -17,7 +19,7 @@ from tests.small_training import SMALL, frame
 @pytest.fixture
 def measured(
     tiny_model: Callable[[str], Path], workspace: Path, set_param: Callable[[str, object], None]
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """The metrics of a tiny model with folds, a learning curve, gold labels and an override."""
     sides = {"train": frame(8), "validation": frame(2, "validation"), "test": frame(4, "test")}
     labels = pl.concat(sides.values()).select("document_id", "label", category="label")
@@ -28,7 +30,8 @@ def measured(
     write_table(pl.DataFrame({"category": ["bread", "rail"], "label": ["bread", "rail"]}), CLASSES)
     for side, documents in sides.items():
         write_table(documents, SPLIT / f"{side}.parquet")
-    make_corpus(workspace / "corpus", {}, gold=["test-bread-1,bread", "test-rail-1,rail"])
+    decided = [f"train-{label}-{place},{label}" for label in ("bread", "rail") for place in range(8)]
+    make_corpus(workspace / "corpus", {}, gold=["test-bread-1,bread", "test-rail-1,rail"], overrides=decided)
     changes = {f"train.{key}": value for key, value in SMALL.items()} | {
         "corpus": "corpus",
         "model.name": str(tiny_model("bert")),
@@ -43,11 +46,11 @@ def measured(
         set_param(key, value)
     stages.train.main()
     stages.evaluate.main()
-    found: dict[str, object] = json.loads(Path("metrics/evaluate.json").read_text())
+    found: dict[str, Any] = json.loads(Path("metrics/evaluate.json").read_text())
     return found
 
 
-def test_every_number_and_table_is_there_and_the_same_again(measured: dict[str, object]) -> None:
+def test_every_number_and_table_is_there_and_the_same_again(measured: dict[str, Any]) -> None:
     assert {
         "documents": ["train", "test"],
         "test": ["macro_f1", "weighted_f1", "accuracy", "intervals"],
@@ -57,14 +60,16 @@ def test_every_number_and_table_is_there_and_the_same_again(measured: dict[str, 
         "calibration": ["temperature", "before", "after"],
         "coverage": ["0.5", "0.7", "0.9"],
         "gold": ["documents", "test", "baselines", "labels"],
-        "overrides": ["documents", "before", "after"],
+        "overrides": ["changed", "before", "after"],
+        "label_suspects": ["documents", "suspects", "share", "from"],
         "per_class": ["bread", "rail"],
     }.items() <= {name: list(part) for name, part in measured.items() if isinstance(part, dict)}.items()
-    overrides, curve = measured["overrides"], measured["learning_curve"]
-    assert isinstance(overrides, dict)
-    assert overrides["documents"] == 1
-    assert overrides["before"]["accuracy"] == 1 - overrides["after"]["accuracy"]
-    assert isinstance(curve, list)
+    curve = measured["learning_curve"]
+    assert measured["overrides"]["changed"] == 1
+    assert abs(measured["overrides"]["before"]["accuracy"] - measured["test"]["accuracy"]) == 0.125
+    # These texts are easy: whoever is given the right labels with them learns them.
+    assert [measured["baselines"][name]["accuracy"] for name in ("majority", "tfidf", "embeddings")] == [0.5, 1, 1]
+    assert (measured["label_suspects"]["documents"], measured["label_suspects"]["from"]) == (20, "folds")
     assert [point["share"] for point in curve] == [0.25, 0.5, 0.75, 1.0]
     assert list(curve[0]) == ["share", "documents", "macro_f1", "low", "high"]
     columns = {file.name: file.read_text().splitlines()[0] for file in Path("metrics/evaluate").glob("*.csv")}
@@ -75,7 +80,12 @@ def test_every_number_and_table_is_there_and_the_same_again(measured: dict[str, 
         "reliability.csv": "confidence,accuracy,documents,scaling",
         "coverage.csv": "threshold,coverage,accuracy",
         "learning_curve.csv": "documents,macro_f1,low,high",
+        "label_suspects.csv": "document_id,given,suggested,confidence,side",
+        "class_overlaps.csv": "class,other,documents,share,suggestion",
     }.items() <= columns.items()
+    for name in ("label_suspects", "least_confident"):  # All training documents have been decided about.
+        rows = Path(f"metrics/evaluate/{name}.csv").read_text().splitlines()[1:]
+        assert all(row.startswith("validation-") for row in rows)
     assert len(Path("metrics/evaluate/learning_curve.csv").read_text().splitlines()) == 5
 
     # And once more, to the byte.
@@ -83,3 +93,13 @@ def test_every_number_and_table_is_there_and_the_same_again(measured: dict[str, 
     before = {file: file.read_bytes() for file in files}
     stages.evaluate.main()
     assert {file: file.read_bytes() for file in before} == before
+
+
+def test_folds_of_another_split_are_one_line(measured: dict[str, Any]) -> None:
+    for side in ("train", "validation"):
+        documents = frame(8 if side == "train" else 2, side).with_columns(
+            document_id="another-" + pl.col("document_id")
+        )
+        write_table(documents, SPLIT / f"{side}.parquet")
+    with pytest.raises(UserError, match="no predictions for 'another-train-bread-0'"):
+        stages.evaluate.main()

@@ -270,6 +270,40 @@ def test_a_model_of_other_params_is_not_exported(train_tiny: Callable[..., Path]
     assert not (workspace / "export").exists()
 
 
+@pytest.mark.parametrize("path", ["metrics/evaluate.json", "models/classifier"])
+def test_model_and_metrics_of_two_runs_are_not_exported(
+    path: str, train_tiny: Callable[..., Path], workspace: Path
+) -> None:
+    train_tiny("bert")
+    give_metrics(workspace)
+    (workspace / "dvc.lock").write_text(json.dumps({"stages": {"evaluate": {"outs": [{"path": path, "md5": "0"}]}}}))
+    done = run_stage("export", cwd=workspace)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {path} is not what dvc.lock notes; the card would speak of another run")
+    assert not (workspace / "export").exists()
+
+
+def test_where_annotator_and_people_know_one_category_there_is_no_kappa(
+    train_tiny: Callable[..., Path], workspace: Path
+) -> None:
+    train_tiny("bert")
+    give_metrics(workspace)
+    file = workspace / "metrics/annotate.json"
+    alike = {"compared_with_gold": 2, "accuracy": 1.0, "kappa": None}
+    file.write_text(json.dumps(json.loads(file.read_text()) | alike))
+    done = run_stage("export", cwd=workspace)
+    assert done.returncode == 0, done.stderr
+    text = (workspace / "export/README.md").read_text(encoding="utf-8")
+    assert "on 2 documents, these labels have an accuracy of 1.000." in text
+
+
+def test_a_link_is_refused_before_anything_is_written(workspace: Path) -> None:
+    (workspace / "real").mkdir()
+    (workspace / "export").symlink_to("real")
+    with pytest.raises(UserError, match="is a link"):
+        check_target(Path("export"), Path("models/classifier"))
+
+
 def test_without_a_model_one_line_says_so_and_nothing_is_left(workspace: Path) -> None:
     done = run_stage("export", cwd=workspace)
     assert done.returncode == 1

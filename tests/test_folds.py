@@ -18,6 +18,7 @@ from stages.splitting.folds import make_folds, nested_subset
 from stages.train import Trained, train
 from stages.training import folds as folds_module
 from stages.training.fitting import Fitted, fit
+from stages.training.folds import summarise
 from stages.training.params import TrainParams
 
 
@@ -134,6 +135,16 @@ def run(model: Path, workspace: Path, folds: int, learning_curve: bool = False) 
     }
     runtime = read_runtime().model_copy(update={"device": "cpu"})
     return train(frames, model, workspace / "checkpoints", settings, params, runtime)
+
+
+def test_a_class_that_a_fold_has_nothing_of_costs_it_nothing() -> None:
+    labels = ["bread", "rail", "sea", "bread", "rail"]
+    table = pl.DataFrame({"fold": [1, 1, 1, 2, 2], "label": labels, "predicted": labels})
+    found = summarise(table)["macro_f1"]
+    assert found == {"mean": 1.0, "std": 0.0, "pooled": 1.0, "each": [1.0, 1.0]}
+    # One that is given wrongly does.
+    wrong = summarise(table.with_columns(predicted=pl.Series([*labels[:4], "sea"])))["macro_f1"]
+    assert wrong["each"] == [1.0, round(1 / 3, 4)]
 
 
 def test_cross_validation_predicts_each_document_and_leaves_the_model_as_it_is(

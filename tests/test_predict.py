@@ -69,6 +69,29 @@ def test_a_folder_is_answered_in_json(trained: Path) -> None:
         assert row["label"] == max(row["probabilities"], key=row["probabilities"].__getitem__)
 
 
+def test_probabilities_are_calibrated(trained: Path) -> None:
+    file = trained / "models/classifier/temperature.json"
+    before, said = file.read_text(), []
+    try:
+        for temperature in (1.0, 4.0):
+            file.write_text(json.dumps({"temperature": temperature}))
+            [row] = json.loads(run_stage("predict", "papers/dough.txt", "--format", "json", cwd=trained).stdout)
+            said.append(row["probabilities"])
+    finally:
+        file.write_text(before)
+    plain, scaled = (np.log(shares["bread"] / shares["rail"]) for shares in said)
+    assert scaled == pytest.approx(plain / 4, abs=0.001)
+    assert abs(plain) > 0.01
+
+
+def test_files_of_other_kinds_in_a_folder_are_named(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("dough")
+    (tmp_path / "b.docx").write_text("dough")
+    done = run_stage("predict", str(tmp_path), "--format", "csv", cwd=trained)
+    assert done.returncode == 0
+    assert "left out files of other kinds: 'b.docx'" in done.stderr
+
+
 def test_a_file_that_cannot_be_read_is_named_and_the_others_answered(trained: Path) -> None:
     (trained / "letter.docx").write_text("dough in the oven")
     files = ["papers/dough.txt", "broken.pdf", "nowhere.pdf", "letter.docx"]

@@ -95,7 +95,7 @@ def test_it_shows_what_a_run_has_left(folder: Path) -> None:
         "From frozen embeddings + logistic regression this test set cannot tell it apart.",
         "not told apart: the classifier is at +0.02 (−0.05 to +0.09), p = 0.53",  # noqa: RUF001
         "the labels it learned from, against gold 0.90",
-        "on the 4 corrected test documents, by their old labels 0.40",
+        "this classifier, by the labels before overrides.csv (4 others) 0.78",
         "agriculture → taken for climate 5 ×",  # noqa: RUF001
         "temperature of 1.43",
         "expected calibration error 0.11 0.04",
@@ -282,11 +282,20 @@ def test_every_provider_has_a_name(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(0.01, 0.2, "better"), (-0.2, -0.01, "worse"), (-0.1, 0.1, "not told apart"), (0.0, 0.1, "not told apart")],
+    ("low", "high", "p_value", "verdict"),
+    [
+        (0.01, 0.2, 0.03, "better"),
+        (-0.2, -0.01, 0.03, "worse"),
+        (-0.1, 0.1, 0.03, "not told apart"),
+        (0.0, 0.1, 0.03, "not told apart"),
+        (0.04, 0.44, 0.086, "not told apart"),
+        (-0.44, -0.04, 0.086, "not told apart"),
+    ],
 )
-def test_a_difference_counts_if_its_interval_leaves_out_zero(low: float, high: float, verdict: str) -> None:
-    assert compare(Paired(macro_f1_difference=0.0, low=low, high=high, p_value=0.5)) == verdict
+def test_a_difference_counts_if_interval_and_p_value_agree(
+    low: float, high: float, p_value: float, verdict: str
+) -> None:
+    assert compare(Paired(macro_f1_difference=0.0, low=low, high=high, p_value=p_value)) == verdict
 
 
 def test_a_model_that_loses_is_said_to_lose() -> None:

@@ -195,6 +195,7 @@ def test_blind_labels_by_keyboard_with_more_classes_than_keys(
         assert not page.is_visible("#keep")
         told = page.inner_text("body") + page.evaluate("JSON.stringify(page)")
         assert not any(label in told for label in LABELS_GIVEN.values())
+        assert page.evaluate("shownName({ document_id: 'rail/2024/loaf' })") == "loaf"
         press("Enter")
         press("z")
         page.wait_for_function("name => document.getElementById('name').textContent !== name", arg=first)

@@ -13,7 +13,7 @@ from stages.runtime.errors import UserError
 from stages.suspects.doubts import LEAST_CONFIDENT, OutOfFold, find_suspects, least_confident
 from stages.suspects.out_of_fold import out_of_fold as probabilities
 from stages.suspects.overlaps import class_overlaps
-from stages.suspects.problems import label_problems
+from stages.suspects.problems import checked_documents, label_problems
 from tests.conftest import ROOT
 
 CLASSES = ["bread", "rail", "ships", "hats"]
@@ -156,6 +156,12 @@ def test_a_document_that_a_person_has_checked_is_neither_doubted_nor_shown_again
     assert fewer["suspects"] == metrics["suspects"] - 1
 
 
+def test_what_is_decided_about_a_text_is_decided_about_its_copies() -> None:
+    documents = pl.DataFrame({"document_id": ["a", "b", "c"], "text": ["one", "two", "one"]})
+    overrides = pl.DataFrame({"document_id": ["a", "elsewhere"]})
+    assert checked_documents(documents, overrides) == {"a", "c"}
+
+
 PARAMS = validate(load(ROOT / "params.yaml")["evaluate"], EvaluateParams, at="evaluate")
 DOCUMENTS = pl.DataFrame(
     {
@@ -183,7 +189,7 @@ def test_without_folds_the_embeddings_doubt_a_label_on_the_wrong_side() -> None:
 def test_with_folds_their_predictions_count_in_whatever_order_they_stand() -> None:
     rows = [[0.9, 0.1], [0.1, 0.9]] * 10
     rows[3] = [0.95, 0.05]
-    table = DOCUMENTS.select("document_id", probabilities=pl.Series(rows)).reverse()
+    table = DOCUMENTS.select("document_id", "label", probabilities=pl.Series(rows)).reverse()
     found, source = probabilities(DOCUMENTS, table, VECTORS, PARAMS)
     assert source == "folds"
     assert find_suspects(found)["document_id"].to_list() == ["d3"]
@@ -191,6 +197,11 @@ def test_with_folds_their_predictions_count_in_whatever_order_they_stand() -> No
 
 
 def test_predictions_of_another_run_are_refused() -> None:
-    table = DOCUMENTS.select("document_id", probabilities=pl.Series([[0.5, 0.5]] * 20))[1:]
+    table = DOCUMENTS.select("document_id", "label", probabilities=pl.Series([[0.5, 0.5]] * 20))
     with pytest.raises(UserError, match="no predictions for 'd0'"):
-        probabilities(DOCUMENTS, table, VECTORS, PARAMS)
+        probabilities(DOCUMENTS, table[1:], VECTORS, PARAMS)
+    with pytest.raises(UserError, match="predictions for 'd0', not in this split"):
+        probabilities(DOCUMENTS[1:], table, VECTORS[1:], PARAMS)
+    relabelled = table.with_columns(label=pl.lit("bread"))
+    with pytest.raises(UserError, match="no predictions for 'd1'"):
+        probabilities(DOCUMENTS, relabelled, VECTORS, PARAMS)

@@ -1,28 +1,33 @@
 """Training: data as tensors, freezing, the best epoch, determinism, what is saved."""
 
 import json
+import logging
 import shutil
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
 from dvclive import Live
+from pynvml import NVML_ERROR_NOT_SUPPORTED, NVMLError
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerState
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, TrainerState
 
 from stages.backbone.bundled import BUNDLED, verified_bundled_folder
 from stages.backbone.resolve import locate
 from stages.runtime.errors import UserError
 from stages.train import save, train
+from stages.training import fitting
 from stages.training.attention import fast_gradients
 from stages.training.data import class_label, encode
+from stages.training.fitting import measure
 from stages.training.frozen import allocate
 from stages.training.history import History
-from stages.training.model import find_blocks, freeze, load_model, load_tokenizer
+from stages.training.model import ATTENTION_DROPOUT, find_blocks, freeze, load_model, load_tokenizer
 from stages.training.params import TrainParams
 from stages.training.pooling import only_first_token
 from stages.training.precision import use_bf16
@@ -106,26 +111,56 @@ def test_frozen_weights_come_out_of_training_unchanged(
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "neobert"])
+@pytest.mark.parametrize(
+    ("kind", "pooling"),
+    [("bert", "own"), ("bert", "mean"), ("distilbert", "own"), ("modernbert", "own"), ("neobert", "own")],
+)
 def test_frozen_blocks_run_once_give_the_model_that_they_give_in_every_epoch(
     kind: str,
+    pooling: str,
     layers: int,
     tiny_model: Callable[[str], Path],
     params: TrainParams,
     workspace: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder = tiny_model(kind)
     without_dropout(folder)
-    args = (model_params(folder), params.model_copy(update={"trainable_layers": layers}))
+    wanted = model_params(folder).model_copy(update={"pooling": pooling})
+    args = (wanted, params.model_copy(update={"trainable_layers": layers}))
+    # The start, which else may be the best, would be the same whatever is trained.
+    evaluations = count()
+    monkeypatch.setattr(fitting, "measure", lambda *found: {**measure(*found), "selection": next(evaluations)})
     once = train(FRAMES, folder, workspace / "once", *args, runtime(states_mb=0))
+    assert once.metrics["best_epoch"] == 2
+    assert (workspace / "once/states").is_file()
     monkeypatch.setattr("stages.training.frozen.SEPARABLE", frozenset())
-    each = train(FRAMES, folder, workspace / "each", *args, runtime())
+    caplog.set_level(logging.INFO)
+    each = train(FRAMES, folder, workspace / "each", *args, runtime(states_mb=0))
+    assert not (workspace / "each/states").exists()
+    assert f"train: frozen blocks of {kind} are run in every epoch" in caplog.text
     assert once.metrics == each.metrics
     ours, theirs = once.model.state_dict(), each.model.state_dict()
     assert ours.keys() == theirs.keys()
     for name, weight in theirs.items():
         assert_close(ours[name], weight, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_batch_in_parts_gives_the_model_that_it_gives_at_once(
+    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
+) -> None:
+    folder = tiny_model("bert")
+    without_dropout(folder)
+    known = {"train": FRAMES["train"], "validation": FRAMES["train"]}
+    models = []
+    for size, parts in ((4, 1), (2, 2)):
+        chosen = params.model_copy(update={"batch_size": size, "gradient_accumulation": parts})
+        trained = train(known, folder, workspace / f"{size}", model_params(folder), chosen, runtime())
+        assert trained.metrics["best_epoch"] > 0
+        models.append(trained.model.state_dict())
+    for name, weight in models[0].items():
+        assert_close(models[1][name], weight, atol=1e-5, rtol=1e-4, msg=name)
 
 
 def without_dropout(folder: Path) -> None:
@@ -267,6 +302,21 @@ def test_a_gpu_is_monitored_too(workspace: Path, monkeypatch: pytest.MonkeyPatch
     assert live.summary["system"]["gpu"] == {"utilization (%)": 93, "power (W)": 412.0}
 
 
+def test_a_gpu_that_does_not_say_how_busy_it_is_stops_no_training(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> None:
+        raise NVMLError(NVML_ERROR_NOT_SUPPORTED)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "utilization", refuse)
+    history = History(Live("metrics/train", dvcyaml=None, save_dvc_exp=False), epochs=1, monitor=True)
+    for step in (1, 2):
+        history.on_log(None, TrainerState(global_step=step, num_input_tokens_seen=100), None, {"loss": 1.0})
+    assert "gpu" not in history.live.summary["system"]
+    assert caplog.text.count("does not say how busy it is (Not Supported)") == 1
+
+
 def test_labels_become_sorted_class_numbers_and_what_is_cut_off_is_measured(tiny_tokenizer: Path) -> None:
     classes = class_label(FRAMES["train"], FRAMES["validation"])
     tokenizer = AutoTokenizer.from_pretrained(tiny_tokenizer)
@@ -378,6 +428,53 @@ def test_a_folder_without_safetensors_is_refused(workspace: Path) -> None:
     (workspace / "pickles/pytorch_model.bin").write_bytes(b"")
     with pytest.raises(UserError, match=r"no \.safetensors weights"):
         locate(str(workspace / "pickles"), "main")
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 90864192\n"])
+def test_weights_that_are_no_weights_are_one_line(content: bytes, tiny_model: Callable[[str], Path]) -> None:
+    folder = tiny_model("bert")
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match=r"cannot be loaded: .*header"):
+        load_model(folder, model_params(folder), class_label(FRAMES["train"], FRAMES["validation"]), 0.0)
+
+
+def test_what_is_no_text_encoder_is_named(tiny_model: Callable[[str], Path]) -> None:
+    folder = tiny_model("bert")
+    AutoConfig.for_model("clip").save_pretrained(folder)
+    with pytest.raises(UserError, match="a clip has no vocabulary: name a text encoder"):
+        load_tokenizer(folder, "tiny", 32)
+
+
+def test_a_decoder_takes_the_tokenizers_pad_token_and_a_random_head(
+    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
+) -> None:
+    folder = tiny_model("bert")
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model("qwen2", vocab_size=300, num_key_value_heads=2, max_position_embeddings=64, **sizes)
+    assert config.pad_token_id is None
+    AutoModel.from_config(config).save_pretrained(folder)
+    trained = train(FRAMES, folder, workspace / "random", model_params(folder), params, runtime())
+    assert trained.model.config.pad_token_id == 0
+    chosen = params.model_copy(update={"head_start": "probe"})
+    with pytest.raises(UserError, match=r"train\.head_start: the head of a qwen2 reads every token.*: set random"):
+        train(FRAMES, folder, workspace / "probe", model_params(folder), chosen, runtime())
+
+
+def test_an_encoder_that_says_no_numbers_is_one_line(
+    tiny_model: Callable[[str], Path], params: TrainParams, workspace: Path
+) -> None:
+    folder = with_weights(tiny_model("bert"), lambda weights: weights["pooler.dense.bias"].fill_(float("nan")))
+    chosen = params.model_copy(update={"head_start": "probe"})
+    with pytest.raises(UserError, match="of 10 of 10 documents is infinite or no number"):
+        train(FRAMES, folder, workspace / "checkpoints", model_params(folder), chosen, runtime())
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "modernbert", "neobert"])
+def test_attention_drops_what_the_params_say(kind: str, tiny_model: Callable[[str], Path]) -> None:
+    folder = tiny_model(kind)
+    model = load_model(folder, model_params(folder), class_label(FRAMES["train"], FRAMES["validation"]), 0.25)
+    found = {key: value for key, value in model.config.to_dict().items() if key in ATTENTION_DROPOUT}
+    assert set(found.values()) == ({0.25} if kind != "neobert" else set())
 
 
 def test_a_folder_that_is_no_model_is_one_line(workspace: Path) -> None:

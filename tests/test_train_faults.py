@@ -8,19 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 import torch
 import transformers.trainer
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, TrainerCallback
 
 import stages.train
 from stages.corpus.tables import write_table
+from stages.params import load
 from stages.runtime.errors import UserError
 from stages.train import train
 from stages.training.checkpoints import last_checkpoint
+from stages.training.fitting import SCORES
 from stages.training.params import TrainParams
 from stages.training.trainer import FineTuner
 from tests.closure import closure
@@ -186,15 +189,21 @@ def test_a_resumed_run_ends_with_the_weights_and_the_history_of_an_uninterrupted
 
 
 def test_a_trained_run_found_in_another_folder_ends_with_the_best_model_and_not_the_last(
-    tiny_model: Callable[[str], Path], workspace: Path
+    tiny_model: Callable[[str], Path], workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def third_is_best(*_: object) -> dict[str, float]:
+        return {**dict.fromkeys(SCORES, 0.5), "selection": -abs(next(asked) - 3)}
+
+    monkeypatch.setattr("stages.training.fitting.measure", third_is_best)
     folder = tiny_model("bert")
-    args = (model_params(folder), small_params(epochs=6, lr=0.3), runtime())
+    args = (model_params(folder), small_params(epochs=6), runtime())
+    asked = count()
     whole = train(FRAMES, folder, workspace / "before", *args)
-    assert whole.metrics["best_epoch"] < 6
+    assert whole.metrics["best_epoch"] == 3
     (workspace / "before").rename(workspace / "after")
     found = last_checkpoint(workspace / "after/train")
     assert found == workspace / "after/train/checkpoint-12"
+    asked = count()
     resumed = train(FRAMES, folder, workspace / "after", *args)
     assert resumed.metrics == whole.metrics
     ours, theirs = resumed.model.state_dict(), whole.model.state_dict()
@@ -209,9 +218,11 @@ def test_checkpoints_belong_to_every_file_that_a_run_reads(
     (model / "1_Pooling/config.json").write_text("{}")
     set_up(workspace, model)
     used: set[Path] = set()
+    said: dict[str, object] = {}
 
-    def note(settings: object, files: list[Path]) -> Path:
+    def note(settings: dict[str, object], files: list[Path]) -> Path:
         used.update(file.absolute() for file in files)
+        said.update(settings)
         raise KilledError
 
     monkeypatch.setattr(stages.train, "checkpoint_folder", note)
@@ -220,6 +231,18 @@ def test_checkpoints_belong_to_every_file_that_a_run_reads(
     assert {ROOT / file for file in closure("train", ROOT)} <= used
     assert {file for file in model.rglob("*") if file.is_file()} <= used
     assert {workspace / f"data/split/{side}.parquet" for side in ("train", "validation")} <= used
+    assert {section: said[section] for section in ("train", "model")} == {
+        section: load()[section] for section in ("train", "model")
+    }
+
+
+def test_checkpoints_hold_what_learns(tiny_model: Callable[[str], Path], workspace: Path) -> None:
+    for kind in ("bert", "neobert"):
+        folder = tiny_model(kind)
+        args = (model_params(folder), small_params(epochs=1, trainable_layers=1), runtime())
+        trained = train(FRAMES, folder, workspace / kind, *args)
+        [kept] = (workspace / kind).glob("train/checkpoint-*/model.safetensors")
+        assert sum(weight.numel() for weight in load_file(kept).values()) == trained.metrics["parameters"]["trainable"]
 
 
 def test_the_same_run_twice_at_once_gives_the_same_twice(
@@ -291,10 +314,19 @@ def test_a_loss_that_is_no_number_stops_at_once_and_says_what_to_try(
 
 
 @pytest.mark.parametrize(
-    "fault", [torch.OutOfMemoryError("CUDA"), RuntimeError("[enforce fail] can't allocate memory")]
+    "fault",
+    [
+        torch.OutOfMemoryError("CUDA"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("unable to mmap 100 bytes from file <states>: Cannot allocate memory (12)"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GB)"),
+    ],
 )
 def test_running_out_of_memory_names_the_knobs(
-    fault: RuntimeError,
+    fault: Exception,
     tiny_model: Callable[[str], Path],
     params: TrainParams,
     workspace: Path,
@@ -305,5 +337,5 @@ def test_running_out_of_memory_names_the_knobs(
 
     monkeypatch.setattr(FineTuner, "training_step", full)
     folder = tiny_model("bert")
-    with pytest.raises(UserError, match=r"out of memory on cpu: halve train\.batch_size"):
+    with pytest.raises(UserError, match=r"out of memory on cpu: halve train\.batch_size .*halve train\.batch_tokens"):
         train(FRAMES, folder, workspace / "checkpoints", model_params(folder), params, runtime())

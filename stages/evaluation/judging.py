@@ -64,24 +64,25 @@ def against_gold(
     }
 
 
-def corrected(answers: pl.DataFrame, before: Mapping[str, str]) -> Metrics | None:
-    """Score the model on the documents whose label was corrected, by the old and by the new labels; None without any.
-
-    Macro F1 is over the classes that these documents had or have, or are given by the model.
+def corrected(answers: pl.DataFrame, before: Mapping[str, str], labels: Sequence[str]) -> Metrics | None:
+    """Score the model by the labels as they were before overrides.csv and after it; None if it changed no label.
 
     Args:
         answers: as `judge` takes them, with `document_id` and the labels, `given`.
-        before: document to the label it had.
+        before: document to the label it had, of all documents with a changed label, whatever side they are on.
+        labels: every class; old labels of another class count as errors.
+
+    Returns:
+        `changed` (how many of these documents had another label) and the scores `before` and `after`.
     """
-    touched = answers.with_columns(before=_map(answers, before)).drop_nulls("before")
-    if touched.is_empty():
+    if not before:
         return None
-    columns = {name: touched[name].to_list() for name in ("before", "given", "model")}
-    classes = sorted(set().union(*columns.values()))
+    documents, given, model = (answers[name].to_list() for name in ("document_id", "given", "model"))
+    old = [before.get(document, label) for document, label in zip(documents, given, strict=True)]
     return {
-        "documents": len(touched),
-        "before": scores(columns["before"], columns["model"], classes),
-        "after": scores(columns["given"], columns["model"], classes),
+        "changed": sum(document in before for document in documents),
+        "before": scores(old, model, labels),
+        "after": scores(given, model, labels),
     }
 
 

@@ -186,10 +186,12 @@ def _data(facts: Facts) -> list[str]:
         "file": "whoever made the corpus's labels.csv",
     }
     lines.append(f"The labels are by {given[settings['provider']]}.")
-    if "kappa" in annotate:
+    if "accuracy" in annotate:
+        # Undefined where annotator and people know one category alone.
+        kappa = "" if annotate["kappa"] is None else f" (Cohen's kappa {annotate['kappa']:.3f})"
         lines.append(
             f"Against labels by people on {annotate['compared_with_gold']} documents, these labels have an accuracy of "
-            f"{annotate['accuracy']:.3f} (Cohen's kappa {annotate['kappa']:.3f})."
+            f"{annotate['accuracy']:.3f}{kappa}."
         )
     checked = merged.get("overrides", {})
     if checked.get("applied"):

@@ -33,7 +33,7 @@ def judge(body: str) -> tuple[str, str | None, str | None]:
     dictionary: many pieces of the tokenizer to a word while no language is recognised either. The latter is asked of
     words in Latin letters alone, whose pieces the English vocabulary of the tokenizer can tell.
     """
-    signs = [sign for sign in body if not sign.isspace()]
+    signs = "".join(body.split())
     if not signs:
         return "empty", "no text found", None
     letters = sum(map(str.isalpha, signs)) / len(signs)
@@ -44,7 +44,7 @@ def judge(body: str) -> tuple[str, str | None, str | None]:
     latin = [word for word in words if LATIN_WORDS.fullmatch(word)]
     if len(latin) >= MIN_WORDS and len(latin) >= 0.8 * len(words):
         joined = " ".join(latin)
-        accents = sum(not sign.isascii() for sign in joined) / len(joined)
+        accents = (len(joined) - len(joined.encode("ascii", "ignore"))) / len(joined)
         bounds = GARBAGE_WITH_ACCENTS if ACCENTS[0] < accents < ACCENTS[1] else GARBAGE
         # Counting pieces is the dear part, and most texts' language is told with certainty.
         most = min((most for most, least in bounds if probability < least), default=None)

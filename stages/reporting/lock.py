@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dvc_data.hashfile.hash_info import HashInfo
+from dvc_data.hashfile.tree import Tree
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -52,16 +54,31 @@ def read_lock() -> Lock:
         raise UserError(f"{LOCK} cannot be read ({why}): `git checkout -- {LOCK}` brings the committed one") from None
 
 
-def find_changed(lock: Lock, folder: Path) -> list[str]:
-    """Return the files below `folder` that are there and are not those that DVC noted."""
-    changed = []
-    for out in (out for kept in lock.stages.values() for out in kept.outs):
-        path = Path(out.path)
-        if path.is_relative_to(folder) and path.is_file() and out.md5:
-            digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-            if digest != out.md5:
-                changed.append(path.as_posix())
-    return sorted(changed)
+def find_changed(lock: Lock, *folders: Path) -> list[str]:
+    """Return the outputs in or below `folders` that are there and are not those that DVC noted."""
+    outs = {Path(out.path): out.md5 for kept in lock.stages.values() for out in kept.outs if out.md5}
+    return sorted(
+        path.as_posix()
+        for path, digest in outs.items()
+        if any(path.is_relative_to(folder) for folder in folders) and path.exists() and _digest(path) != digest
+    )
+
+
+def _digest(path: Path) -> str:
+    """Return the hash of a file or folder as DVC notes it."""
+    if path.is_file():
+        return _md5(path)
+    tree = Tree()  # type: ignore[no-untyped-call]
+    for file in path.rglob("*"):
+        if file.is_file():
+            tree.add(file.relative_to(path).parts, None, HashInfo("md5", _md5(file)))
+    tree.digest()
+    return str(tree.oid)
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def find_outdated(lock: Lock, params: Params) -> list[tuple[str, object, object]]:

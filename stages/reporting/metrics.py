@@ -61,9 +61,9 @@ class Gold(BaseModel):
 
 
 class Overrides(BaseModel):
-    """The test documents that a person has corrected: against the label before and after."""
+    """The test set by the labels before and after overrides.csv, which `changed` so many of them."""
 
-    documents: int
+    changed: int
     before: Scores
     after: Scores
 

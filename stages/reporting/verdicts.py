@@ -3,6 +3,8 @@
 from stages.evaluation.names import name_baseline
 from stages.reporting.metrics import Evaluate, Interval, Paired
 
+SIGNIFICANT = 0.05
+
 
 def score(value: float) -> str:
     """Return a score of 0 to 1 with two digits."""
@@ -30,10 +32,14 @@ def probability(value: float) -> str:
 
 
 def compare(paired: Paired) -> str:
-    """Say in one word whether the model differs from a baseline: its interval leaves out 0, or it does not."""
-    if paired.low > 0:
+    """Say in one word whether the model differs from a baseline.
+
+    It does if the interval leaves out 0 and p is below 0.05: on a few dozen documents the interval alone is too quick
+    (of two equal classifiers on 19 documents, it told 8 % apart).
+    """
+    if paired.p_value < SIGNIFICANT and paired.low > 0:
         return "better"
-    if paired.high < 0:
+    if paired.p_value < SIGNIFICANT and paired.high < 0:
         return "worse"
     return "not told apart"
 

@@ -112,7 +112,7 @@ class Session:
                 self.steps.pop()
                 return self.state(f"{step.document_id} was changed by hand meanwhile: left as it is", refused=True)
         self.steps.pop()
-        return self.state(f"Undone: {step.document_id}")
+        return self.state(f"Undone: {step.document_id.rpartition('/')[2]}")
 
     def summary(self) -> str:
         """Say in a line what was decided here."""

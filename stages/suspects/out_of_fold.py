@@ -28,7 +28,7 @@ def out_of_fold(
         vectors: [documents, dimensions] embeddings of the same documents.
 
     Raises:
-        UserError: if `folds` is of other documents.
+        UserError: if `folds` is of other documents or labels.
     """
     if folds.is_empty():
         return from_embeddings(documents, vectors, params), "embeddings"
@@ -43,12 +43,14 @@ def from_folds(documents: pl.DataFrame, table: pl.DataFrame) -> OutOfFold:
         table: the table `out_of_fold.parquet` of the same documents.
 
     Raises:
-        UserError: if it is of others.
+        UserError: if it is of others, or of other labels.
     """
-    predictions = table.select("document_id", "probabilities")
-    joined = documents.join(predictions, on="document_id", how="left", maintain_order="left")
+    predictions = table.select("document_id", "label", "probabilities")
+    joined = documents.join(predictions, on=["document_id", "label"], how="left", maintain_order="left")
     if missing := joined.filter(pl.col("probabilities").is_null())["document_id"].to_list():
-        raise UserError(f"{OUT_OF_FOLD}: no predictions for {some(missing)}: `dvc repro` makes them")
+        raise UserError(f"{OUT_OF_FOLD}: no predictions for {some(missing)} with this label: `dvc repro` makes them")
+    if others := sorted(set(table["document_id"]) - set(documents["document_id"])):
+        raise UserError(f"{OUT_OF_FOLD}: predictions for {some(others)}, not in this split: `dvc repro` makes others")
     return _calibrated(joined, np.array(joined["probabilities"].to_list(), dtype=np.float64))
 
 

@@ -9,6 +9,17 @@ from stages.suspects.doubts import OutOfFold, find_suspects, least_confident
 from stages.suspects.overlaps import class_overlaps
 
 
+def checked_documents(documents: pl.DataFrame, overrides: pl.DataFrame) -> set[str]:
+    """Return the documents a person has decided about: a decision is about a text, so copies of it are decided, too.
+
+    Args:
+        documents: `document_id`, `text`.
+        overrides: `document_id`.
+    """
+    decided = documents.join(overrides, on="document_id", how="semi")
+    return set(documents.join(decided, on="text", how="semi")["document_id"])
+
+
 def label_problems(found: OutOfFold, source: str, checked: Collection[str]) -> tuple[Metrics, dict[str, pl.DataFrame]]:
     """Return the metrics `label_suspects` and the tables `label_suspects`, `least_confident` and `class_overlaps`.
 

@@ -50,7 +50,7 @@ def cross_validate(task: Task, frame: pl.DataFrame, validation_share: float, che
                 number,
                 params.folds,
                 "" if share == WHOLE else f", {share:.0%} of its training documents ({len(part.train)})",
-                _macro_f1(table, class_names(task)),
+                _macro_f1(table),
                 len(table),
             )
     return pl.concat(tables)
@@ -79,19 +79,23 @@ def class_names(task: Task) -> list[str]:
     return [task.model.config.id2label[number] for number in range(task.model.config.num_labels)]
 
 
-def summarise(out_of_fold: pl.DataFrame, names: list[str]) -> Metrics:
-    """Return macro F1 of each fold, their mean and standard deviation (of a sample), and that of all predictions."""
-    each = [_macro_f1(table, names) for _, table in sorted(out_of_fold.group_by("fold"))]
+def summarise(out_of_fold: pl.DataFrame) -> Metrics:
+    """Return macro F1 of each fold, their mean and standard deviation (of a sample), and that of all predictions.
+
+    A fold's is over the classes that its documents have or are given: of a rare class not every fold has any.
+    """
+    each = [_macro_f1(table) for _, table in sorted(out_of_fold.group_by("fold"))]
     return {
         "folds": len(each),
         "macro_f1": {
             "mean": round(statistics.mean(each), 4),
             "std": round(statistics.stdev(each), 4),
-            "pooled": _macro_f1(out_of_fold, names),
+            "pooled": _macro_f1(out_of_fold),
             "each": each,
         },
     }
 
 
-def _macro_f1(table: pl.DataFrame, names: list[str]) -> float:
-    return scores(table["label"].to_list(), table["predicted"].to_list(), names)["macro_f1"]
+def _macro_f1(table: pl.DataFrame) -> float:
+    given, predicted = table["label"].to_list(), table["predicted"].to_list()
+    return scores(given, predicted, sorted({*given, *predicted}))["macro_f1"]

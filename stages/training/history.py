@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import dvclive.monitor_system
 import torch
 from dvclive import Live
+from pynvml import NVMLError
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from stages.store import cache_folder
@@ -68,6 +69,7 @@ class History(TrainerCallback):
         self.epochs = epochs
         self.monitor = monitor
         self.since, self.read = 0.0, 0
+        self.gpu = torch.cuda.is_available()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -110,10 +112,19 @@ class History(TrainerCallback):
         speed = (state.num_input_tokens_seen - self.read) / (now - self.since)
         self.live.log_metric("system/tokens_per_second", speed)
         self.since, self.read = now, state.num_input_tokens_seen
-        if torch.cuda.is_available():
-            # DVCLive says what memory the GPU uses, not how busy it is.
-            self.live.log_metric("system/gpu/utilization (%)", torch.cuda.utilization())
-            self.live.log_metric("system/gpu/power (W)", torch.cuda.power_draw() / 1000)
+        if self.gpu:
+            self._write_gpu()
+
+    def _write_gpu(self) -> None:
+        """Log what DVCLive leaves out: how busy the GPU is, and its power. Parts of a GPU (MIG) cannot tell."""
+        try:
+            busy, power = torch.cuda.utilization(), torch.cuda.power_draw()
+        except NVMLError as fault:
+            log.warning("train: this GPU does not say how busy it is (%s)", fault)
+            self.gpu = False
+            return
+        self.live.log_metric("system/gpu/utilization (%)", busy)
+        self.live.log_metric("system/gpu/power (W)", power / 1000)
 
     def _write(self, logs: dict[str, float], step: int) -> None:
         self.live.step = step

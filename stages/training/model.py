@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from datasets import ClassLabel
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -37,6 +38,8 @@ def load_tokenizer(folder: Path, name: str, max_length: int) -> PreTrainedTokeni
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError) as fault:
         raise UserError(f"model.name {name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
+    if getattr(config, "vocab_size", None) is None:
+        raise UserError(f"model.name {name!r}: a {config.model_type} has no vocabulary: name a text encoder")
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"model.name {name!r}: its tokenizer has {len(tokenizer)} tokens, its config.json says "
@@ -77,7 +80,7 @@ def load_model(folder: Path, params: ModelParams, classes: ClassLabel, attention
             output_loading_info=True,
             **overrides,
         )
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, SafetensorError) as fault:
         raise UserError(f"model.name {params.name!r}: cannot be loaded: {str(fault).splitlines()[0]}") from None
     _check_encoder(model, loaded, params.name, added="num_hidden_layers" in overrides)
     if pooling == "mean":

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from stages.runtime.errors import UserError
 from stages.runtime.progress import progress
 from stages.training.data import Collator
 from stages.training.trainer import selection
@@ -40,7 +41,11 @@ def last_linear(model: PreTrainedModel) -> nn.Linear:
 
 
 def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bool, batch_tokens: int) -> list[Tensor]:
-    """Return what the head's last layer reads of each document: [windows, width], float32."""
+    """Return what the head's last layer reads of each document: [windows, width], float32.
+
+    Raises:
+        UserError: if that is infinite or not a number, or no vector.
+    """
     found: list[Tensor] = []
     layer = last_linear(model)
     hook = layer.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].float().cpu()))
@@ -54,10 +59,20 @@ def features(model: PreTrainedModel, rows: Dataset, collator: Collator, bf16: bo
                 document = batch.pop("document")
                 batch.pop("labels")
                 model(**{key: tensor.to(model.device) for key, tensor in batch.items()})
+                if found[-1].ndim != 2:
+                    raise UserError(
+                        f"train.head_start: the head of a {model.config.model_type} reads every token, not one vector "
+                        "a text, so that no regression can start it: set random"
+                    )
                 windows = torch.bincount(document, minlength=len(places)).tolist()
                 result |= zip(places, found.pop().split(windows), strict=True)
     finally:
         hook.remove()
+    if broken := sum(not part.isfinite().all() for part in result.values()):
+        raise UserError(
+            f"train: what the encoder says of {broken} of {len(rows)} documents is infinite or no number: its weights "
+            "may be damaged; else set train.precision: fp32"
+        )
     return [result[place] for place in range(len(rows))]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
+from torch.nn.modules.module import _IncompatibleKeys as IncompatibleKeys
 from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
@@ -16,6 +17,8 @@ from stages.runtime.errors import UserError
 from stages.training.params import TrainParams
 from stages.windows import log_mean_exp
 
+# What torch says, its CUDA, cuBLAS, MPS and CPU parts each in their own words.
+NO_MEMORY = ("out of memory", "allocate memory", "alloc_failed")
 # Loss and learning rate are logged at most so many times in a run, at every step of a short one.
 MAX_LOGS = 500
 
@@ -106,6 +109,18 @@ class FineTuner(Trainer):
         ).mean()
         return (loss, {"logits": logits}) if return_outputs else loss
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        # What is frozen is the same in every checkpoint: in none.
+        whole = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {name: weight for name, weight in whole.items() if name in self._learning()})
+
+    def _issue_warnings_after_load(self, load_result: IncompatibleKeys) -> None:
+        missing = [name for name in load_result.missing_keys if name in self._learning()]
+        super()._issue_warnings_after_load(IncompatibleKeys(missing, load_result.unexpected_keys))
+
+    def _learning(self) -> set[str]:
+        return {name for name, weight in self.model.named_parameters() if weight.requires_grad}
+
     def training_step(self, model: PreTrainedModel, inputs: dict[str, Tensor], *rest: object) -> Tensor:
         """Take a step as the Trainer does.
 
@@ -128,8 +143,9 @@ def memory_errors_named(device: str) -> Iterator[None]:
     """Turn running out of memory into a UserError that says what to change."""
     try:
         yield
-    except RuntimeError as fault:  # torch.OutOfMemoryError is one; on a CPU only the text tells
-        if not isinstance(fault, torch.OutOfMemoryError) and "can't allocate memory" not in str(fault):
+    except (RuntimeError, MemoryError) as fault:  # torch.OutOfMemoryError is one; of others only the text tells
+        said = str(fault).lower()
+        if not isinstance(fault, torch.OutOfMemoryError | MemoryError) and not any(part in said for part in NO_MEMORY):
             raise
         raise UserError(
             f"train: out of memory on {device}: halve train.batch_size and double train.gradient_accumulation (the "

@@ -7,8 +7,9 @@ The file has a column `text`; each text becomes a .txt file in a temporary folde
 that both read the same. Each way runs in a process of its own, turn by turn: `predict`, and `pipeline` with batch sizes
 1 and 16, told to cut at what the model reads. Timed are the whole process, and in it the time from files to answers,
 the model loaded; predict's store is empty. Of the repetitions the median counts. The logits of all ways are held
-against each other. `floor` is the time that the model's multiplications alone would take at the speed at which its
-linear layers multiply here, as predict has them do it, on all cores.
+against each other. `in memory` is predict without its reading: the texts are there, and some have been answered before.
+`floor` is the time that the model's linear layers and its attention alone would take, each at the speed that it has
+here by itself, on all cores, as predict has them do it.
 """
 
 import argparse
@@ -19,17 +20,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 MODEL = Path("models/classifier")
-WAYS = ("predict", "pipeline-1", "pipeline-16")
+WARM = 16  # texts that are answered before `in memory` is timed
+WAYS = ("predict", "in memory", "pipeline-1", "pipeline-16")
 
 
-def predict(files: list[Path]) -> tuple[np.ndarray, float]:
-    """Answer as `stages.predict` does; return logits [files, labels] and the seconds from files to answers."""
+def predict(files: list[Path], *, in_memory: bool) -> tuple[np.ndarray, float]:
+    """Answer as `stages.predict` does; return logits [files, labels] and the seconds from files to answers.
+
+    Or from texts that are `in_memory` to answers, by a classifier that has answered before.
+    """
     from stages.corpus.documents import Source
     from stages.evaluation.params import EvaluateParams
     from stages.extraction.params import ExtractParams
@@ -41,14 +47,19 @@ def predict(files: list[Path]) -> tuple[np.ndarray, float]:
     classifier = load_classifier(MODEL, "cpu")
     extract, evaluate = read_section("extract", ExtractParams), read_section("evaluate", EvaluateParams)
     workers = read_runtime().worker_count()
-    start = time.perf_counter()
-    sources = [Source(file.stem, file.name, file) for file in files]
 
     def done(count: int) -> None:
         pass
 
-    documents = read_files(sources, extract, workers, done)
-    parts = list(predict(documents, classifier, evaluate.batch_tokens, done))
+    def read() -> Iterator[tuple[str, str]]:
+        return read_files([Source(file.stem, file.name, file) for file in files], extract, workers, done)
+
+    texts: list[tuple[str, str]] = []
+    if in_memory:
+        texts = list(read())
+        list(predict(texts[:WARM], classifier, evaluate.batch_tokens, done))
+    start = time.perf_counter()
+    parts = list(predict(texts or read(), classifier, evaluate.batch_tokens, done))
     seconds = time.perf_counter() - start
     assert [name for names, _ in parts for name in names] == [file.stem for file in files]
     probabilities = np.concatenate([part for _, part in parts])
@@ -92,42 +103,55 @@ def write_files(texts: list[str], folder: Path) -> int:
     return written
 
 
+def speed(operations: float, run: Callable[[], object]) -> float:
+    """Return floating-point operations a second of `run`, which does so many `operations`: the best of some rounds."""
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(40):
+            run()
+        seconds.append((time.perf_counter() - start) / 40)
+    return operations / min(seconds)
+
+
 def floor(files: list[Path]) -> float:
-    """Return the seconds that the model's multiplications take at the speed of torch's own, on all cores."""
+    """Return the seconds that the model's linear layers and its attention take, each at the speed it has by itself."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    from stages.inference.asking import CORE_TOKENS
     from stages.inference.packing import packed
 
     tokenizer = AutoTokenizer.from_pretrained(MODEL)
     model = AutoModelForSequenceClassification.from_pretrained(MODEL)
-    config = model.config
     # The block that averages (stages/training/pooling.py) has next to nothing to multiply.
     blocks = [block for block in model.base_model.encoder.layer if block.attention.self.query.weight.any()]
     weights = sum(weight.numel() for block in blocks for weight in block.parameters() if weight.ndim == 2)
     texts = [file.read_text(encoding="utf-8") for file in files]
     lengths = np.array([len(ids) for ids in tokenizer(texts, truncation=True)["input_ids"]], dtype=np.float64)
-    operations = 2 * weights * lengths.sum() + 4 * len(blocks) * config.hidden_size * (lengths**2).sum()
-    rows = torch.randn(2048, config.hidden_size)
-    speeds = []
+    size, heads, mean = model.config.hidden_size, model.config.num_attention_heads, round(lengths.mean())
+    linear, attention = 2 * weights * lengths.sum(), 4 * len(blocks) * size * (lengths**2).sum()
+    rows, batch = torch.randn(2 * CORE_TOKENS, size), max(2 * CORE_TOKENS // mean, 1)
+    states = [torch.randn(batch, mean, heads, size // heads).transpose(1, 2) for _ in range(3)]
     with torch.inference_mode(), packed(model, len(rows)):
-        wide = model.base_model.encoder.layer[0].attention.self.query
-        for _ in range(5):
-            start = time.perf_counter()
-            for _ in range(40):
-                wide(rows)
-            speeds.append(40 * 2 * rows.numel() * wide.out_features / (time.perf_counter() - start))
+        query = model.base_model.encoder.layer[0].attention.self.query
+        multiplying = speed(2 * rows.numel() * query.out_features, lambda: query(rows))
+        attending = speed(4 * batch * mean**2 * size, lambda: torch.nn.functional.scaled_dot_product_attention(*states))
     print(
-        f"{lengths.mean():.0f} tokens a document ({lengths.min():.0f} to {lengths.max():.0f}), "
-        f"{operations / len(files) / 1e9:.2f} GFLOP a document, {max(speeds) / 1e9:.0f} GFLOP/s"
+        f"{mean} tokens a document ({lengths.min():.0f} to {lengths.max():.0f}); GFLOP a document: "
+        f"{linear / len(files) / 1e9:.2f} in linear layers, at {multiplying / 1e9:.0f} GFLOP/s, "
+        f"{attention / len(files) / 1e9:.2f} in attention, at {attending / 1e9:.0f}"
     )
-    return float(operations / max(speeds))
+    return float(linear / multiplying + attention / attending)
 
 
 def run_one(way: str, folder: Path, result: Path) -> None:
     """Answer one way and leave the logits and the seconds."""
     files = sorted(folder.glob("*.txt"))
-    logits, seconds = predict(files) if way == "predict" else pipeline(files, int(way.rpartition("-")[2]))
+    if way.startswith("pipeline"):
+        logits, seconds = pipeline(files, int(way.rpartition("-")[2]))
+    else:
+        logits, seconds = predict(files, in_memory=way == "in memory")
     np.save(result, logits)
     print(json.dumps(seconds))
 

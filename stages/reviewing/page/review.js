@@ -46,7 +46,7 @@ function show(state) {
   element("alert").textContent = state.refused ? state.message : "";
   element("status").textContent = state.refused ? "" : state.message;
   element("title").textContent = item ? item.title : "That was the last one";
-  element("name").textContent = item ? item.document_id : "";
+  element("name").textContent = item ? shownName(item) : "";
   element("text").textContent = item ? item.text : ending(skipped);
   element("question").textContent = item ? question(item) : "";
   element("classes").hidden = !item;
@@ -62,6 +62,11 @@ function show(state) {
   element("document").scrollTop = 0;
   // So that the arrows scroll the text, and Enter is no second press of the button that was last.
   element("document").focus({ preventScroll: true });
+}
+
+// Folders are often named by topic, which who labels blind should not see.
+function shownName(item) {
+  return page.blind ? item.document_id.split("/").pop() : item.document_id;
 }
 
 function question(item) {
