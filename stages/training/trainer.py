@@ -110,16 +110,16 @@ class FineTuner(Trainer):
         return (loss, {"logits": logits}) if return_outputs else loss
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        # What is frozen is the same in every checkpoint: in none.
-        whole = self.model.state_dict() if state_dict is None else state_dict
-        super()._save(output_dir, {name: weight for name, weight in whole.items() if name in self._learning()})
+        # What is frozen would be the same in every checkpoint.
+        whole, frozen = self.model.state_dict() if state_dict is None else state_dict, self._frozen()
+        super()._save(output_dir, {name: weight for name, weight in whole.items() if name not in frozen})
 
     def _issue_warnings_after_load(self, load_result: IncompatibleKeys) -> None:
-        missing = [name for name in load_result.missing_keys if name in self._learning()]
+        missing = sorted(set(load_result.missing_keys) - self._frozen())
         super()._issue_warnings_after_load(IncompatibleKeys(missing, load_result.unexpected_keys))
 
-    def _learning(self) -> set[str]:
-        return {name for name, weight in self.model.named_parameters() if weight.requires_grad}
+    def _frozen(self) -> set[str]:
+        return {name for name, weight in self.model.named_parameters() if not weight.requires_grad}
 
     def training_step(self, model: PreTrainedModel, inputs: dict[str, Tensor], *rest: object) -> Tensor:
         """Take a step as the Trainer does.

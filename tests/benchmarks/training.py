@@ -227,7 +227,7 @@ def run_published(frames: Frames, params: Experiment, seed: int, epochs: int) ->
     answers, seconds = run_trainer(frames, params, epochs, seed, published=True)
     whole = seconds * PUBLISHED_EPOCHS / epochs
     learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
-    return Run(answers["test"], f"{whole:.0f} s for {PUBLISHED_EPOCHS} epochs, train {learned:.4f}")
+    return Run(answers["test"], f"{whole:.0f} s for {PUBLISHED_EPOCHS} epochs; after {epochs} train {learned:.4f}")
 
 
 def keep(folder: Path | None, name: str, run: Callable[[], Run]) -> Run:
