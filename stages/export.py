@@ -111,8 +111,8 @@ def check_current(params: Params, model: Path) -> None:
     lock = read_lock()
     if changed := find_changed(lock, METRICS, model):
         raise UserError(
-            f"{changed[0]} is not what dvc.lock notes; the card would speak of another run: `dvc checkout` brings the "
-            "one noted, `dvc repro` makes a new one"
+            f"{changed[0]} is not what dvc.lock notes; the card would speak of another run: `git checkout -- dvc.lock "
+            "metrics && dvc checkout` goes back to the committed one, `dvc repro` makes a new one"
         )
     for key, used, now in find_outdated(lock, params):
         raise UserError(
