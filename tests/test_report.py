@@ -254,6 +254,7 @@ def test_results_of_other_params_or_of_another_run_are_pointed_out(folder: Path)
     assert found.says("gone.key is None in params.yaml; these results are from 1.")
     assert not found.says("train.epochs is")
     assert found.says("metrics/evaluate.json is not what the last dvc repro left.")
+    assert found.says("models/classifier is not what the last dvc repro left.")
     assert found.says("1" * 32)
 
 

@@ -156,7 +156,7 @@ def _render(answers: list[Answer], labels: list[str], wanted: Wanted, width: int
 def _line(answer: Answer, width: int) -> str:
     label = f"({answer.guess})" if answer.label is None else answer.guess
     # A file's name may hold what moves a terminal's cursor or ends a line.
-    name = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in answer.document)
-    first = f"{name:<{width}}  {answer.shares[answer.guess]:11.3f}  {label}"
+    document = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in answer.document)
+    first = f"{document:<{width}}  {answer.shares[answer.guess]:11.3f}  {label}"
     others = [f"{share:.3f}  {name}" for name, share in answer.shares.items() if name != answer.guess]
     return "  ".join([first, *others]) + "\n"

@@ -104,10 +104,8 @@ def _score_rows(found: Evaluate) -> Iterator[tuple[str, Scores]]:
         if found.gold.labels:
             yield "the labels it learned from, against gold", found.gold.labels
     if found.overrides:
-        yield (
-            f"this classifier, by the labels before overrides.csv ({found.overrides.changed:,} others)",
-            (found.overrides.before),
-        )
+        others = f"{found.overrides.changed:,} others"
+        yield f"this classifier, by the labels before overrides.csv ({others})", found.overrides.before
 
 
 def _classes(sources: Sources) -> Section:

@@ -107,7 +107,7 @@ def read_sources() -> Sources:
         annotators=_count_annotators(),
         provenance=read_json(MODEL / "provenance.json"),
         hashes=[(stage, out.path, out.md5) for stage, kept in lock.stages.items() for out in kept.outs if out.md5],
-        changed=find_changed(lock, METRICS),
+        changed=find_changed(lock, METRICS, MODEL),
         outdated=find_outdated(lock, params),
     )
 
