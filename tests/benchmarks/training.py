@@ -1,18 +1,19 @@
 """Fine-tuning against the published recipe and against a logistic regression, on labelled texts in a CSV file.
 
     python -m tests.benchmarks.training texts.csv --folds 3 -S lr=2e-4 -S epochs=8    # choose settings
-    python -m tests.benchmarks.training texts.csv --seeds 10 --recipe                 # the final figure
-    python -m tests.benchmarks.training texts.csv --published 1    # time against the published
+    python -m tests.benchmarks.training texts.csv --seeds 10 --unpadded               # the final figure
+    python -m tests.benchmarks.training texts.csv --published 1 --recipe              # time against the published
     python -m tests.benchmarks.training texts.csv --whole                             # all blocks: time of an epoch
 
 The file has the columns `text` and `label`. Texts that occur with several labels are left out. Every third line (0, 3,
 6 ...) is for the final figure alone; of the others --train texts are for training, the rest for validation. With
 --folds, the others are cross-validated as `train.folds` does; the final lines are not touched. --published runs so many
-epochs of the published recipe's 20 (all 20: its scores, too). --recipe trains with that recipe's settings, but as the
-stage does: frozen blocks run once, therefore without dropout. --whole fine-tunes all blocks for one epoch: as the stage
-does, from texts to the saved model, and as a plain Trainer does with batches padded to their own longest text, its
-training alone. --keep keeps each seed's answers in a folder, so that a run that was cut short goes on where it was:
-take another folder for other texts, settings or code. Logistic regressions (C 1 and C 10, balanced classes) read the
+epochs of the published recipe's 20 (all 20: its scores, too), --unpadded all of them without its needless arithmetic
+(published.py). --recipe trains with that recipe's settings, but as the stage does: frozen blocks run once, therefore
+without dropout. --whole fine-tunes all blocks for one epoch: as the stage does, from texts to the saved model, and as a
+plain Trainer does with batches padded to their own longest text, its training alone. --keep keeps each seed's answers
+in a folder, so that a run that was cut short goes on where it was: take another folder for other texts, settings or
+code. Logistic regressions (C 1 and C 10, balanced classes) read the
 sentence embeddings of the bundled model (512 tokens). Differences are paired, with 95 % bootstrap intervals
 (tests/benchmarks/paired.py).
 """
@@ -31,12 +32,9 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
-from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments, set_seed
 
 from stages.backbone.resolve import locate
 from stages.files import Metrics, write_json
@@ -44,23 +42,21 @@ from stages.inference.classifier import load_classifier
 from stages.params import Params, load
 from stages.runtime.checker import Experiment, check
 from stages.train import save, train
-from stages.training.data import class_label
-from stages.training.precision import use_bf16
+from tests.benchmarks import published
 from tests.benchmarks.paired import difference
+from tests.benchmarks.published import Frames
 
-PUBLISHED_EPOCHS = 20
 RECIPE = {
     "lr": 5e-4,
-    "epochs": PUBLISHED_EPOCHS,
+    "epochs": published.EPOCHS,
     "batch_size": 16,
-    "trainable_layers": 2,
+    "trainable_layers": published.LEARNING_BLOCKS,
     "head_start": "random",
     "warmup": 0.0,
     "weight_decay": 0.0,
     "label_smoothing": 0.1,
     "best_by": "weighted_f1",
 }
-Frames = dict[str, pl.DataFrame]
 
 
 def read_texts(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -129,75 +125,6 @@ def regress(frames: Frames, states: Mapping[int, np.ndarray], strength: float) -
     return answers
 
 
-def run_trainer(
-    frames: Frames, params: Experiment, epochs: int, seed: int, published: bool
-) -> tuple[dict[str, list[str]], float]:
-    """Fine-tune with a Trainer as people write it; return the answers for each frame, and the seconds of training.
-
-    As `published`: texts padded to 512 tokens, all but two blocks and the head frozen yet run in each epoch, learning
-    rate 5e-4, batches of 16, label smoothing 0.1, the epoch best by weighted F1 (on validation: the account took the
-    test set). Else the same with all blocks learning and batches padded to their own longest text.
-    """
-    set_seed(seed)
-    folder = locate(params.model.name, params.model.revision)
-    classes = class_label(frames["train"], frames["validation"])
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-
-    def encode(batch: Mapping[str, list[str]]) -> Mapping[str, list[list[int]]]:
-        tokens: Mapping[str, list[list[int]]] = tokenizer(
-            batch["text"], truncation=True, padding="max_length" if published else False, max_length=512
-        )
-        return tokens
-
-    data = {
-        side: Dataset.from_polars(frame.select("text", "label")).cast_column("label", classes).map(encode, batched=True)
-        for side, frame in frames.items()
-    }
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=classes.num_classes, dtype=torch.float32
-    )
-    if published:
-        model.base_model.requires_grad_(False)
-        for part in (*model.base_model.encoder.layer[-2:], model.base_model.pooler):
-            part.requires_grad_(True)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments = TrainingArguments(
-            output_dir=scratch,
-            num_train_epochs=epochs,
-            learning_rate=5e-4,
-            per_device_train_batch_size=16,
-            per_device_eval_batch_size=64,
-            optim="adamw_torch_fused",
-            label_smoothing_factor=0.1,
-            bf16=use_bf16("auto", device),
-            use_cpu=device == "cpu",
-            eval_strategy="epoch",
-            save_strategy="epoch",
-            save_total_limit=2,
-            load_best_model_at_end=True,
-            metric_for_best_model="f1",
-            report_to="none",
-            seed=seed,
-            disable_tqdm=True,
-        )
-        trainer = Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=data["train"],
-            eval_dataset=data["validation"],
-            processing_class=tokenizer,
-            compute_metrics=lambda found: {
-                "f1": f1_score(found.label_ids, found.predictions.argmax(-1), average="weighted")
-            },
-        )
-        start = time.perf_counter()
-        trainer.train()
-        seconds = time.perf_counter() - start
-        answers = {side: classes.int2str(trainer.predict(data[side]).predictions.argmax(-1).tolist()) for side in data}
-    return answers, seconds
-
-
 def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: int) -> None:
     """Print macro F1 of the stage's own cross-validation; the model after it is trained on nine tenths."""
     shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
@@ -215,19 +142,30 @@ class Run:
     line: str
 
 
+def learned(frames: Frames, answers: Mapping[str, list[str]]) -> str:
+    """Return macro F1 on what a model was trained on, in words."""
+    return f"train {macro_f1(frames['train']['label'].to_list(), answers['train']):.4f}"
+
+
 def run_stage(frames: Frames, params: Experiment, seed: int) -> Run:
     """Train as the stage does."""
     answers, metrics, seconds = fine_tune(frames, params, seed)
-    learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
-    return Run(answers["test"], f"{seconds:.0f} s, train {learned:.4f}, best epoch {metrics['best_epoch']}")
+    return Run(answers["test"], f"{seconds:.0f} s, {learned(frames, answers)}, best epoch {metrics['best_epoch']}")
 
 
 def run_published(frames: Frames, params: Experiment, seed: int, epochs: int) -> Run:
     """Train as it was published, for some of its epochs."""
-    answers, seconds = run_trainer(frames, params, epochs, seed, published=True)
-    whole = seconds * PUBLISHED_EPOCHS / epochs
-    learned = macro_f1(frames["train"]["label"].to_list(), answers["train"])
-    return Run(answers["test"], f"{whole:.0f} s for {PUBLISHED_EPOCHS} epochs; after {epochs} train {learned:.4f}")
+    answers, seconds = published.run_trainer(frames, params, epochs, seed, published=True)
+    whole = seconds * published.EPOCHS / epochs
+    return Run(
+        answers["test"], f"{whole:.0f} s for {published.EPOCHS} epochs; after {epochs} {learned(frames, answers)}"
+    )
+
+
+def run_unpadded(frames: Frames, params: Experiment, seed: int) -> Run:
+    """Train as it was published, without arithmetic that changes nothing."""
+    answers, seconds = published.run_unpadded(frames, params, published.EPOCHS, seed)
+    return Run(answers["test"], f"{seconds:.0f} s, {learned(frames, answers)}")
 
 
 def keep(folder: Path | None, name: str, run: Callable[[], Run]) -> Run:
@@ -257,6 +195,8 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
     }
     if arguments.recipe:
         ways["recipe"] = lambda frames, seed: run_stage(frames, recipe, seed)
+    if arguments.unpadded:
+        ways["unpadded"] = lambda frames, seed: run_unpadded(frames, params, seed)
     if arguments.published:
         ways["published"] = lambda frames, seed: run_published(frames, params, seed, arguments.published)
     for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
@@ -280,7 +220,7 @@ def compare_whole(texts: pl.DataFrame, params: Experiment, arguments: argparse.N
     changes = {"trainable_layers": -1, "epochs": 1, "batch_size": 16}
     whole = params.model_copy(update={"train": params.train.model_copy(update=changes)})
     _, _, ours = fine_tune(frames, whole, 0, asked=[])
-    _, plain = run_trainer(frames, params, 1, 0, published=False)
+    _, plain = published.run_trainer(frames, params, 1, 0, published=False)
     print(f"all blocks, one epoch: stage {ours:.0f} s, plain Trainer {plain:.0f} s, {plain / ours:.2f} times")
 
 
@@ -293,6 +233,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--recipe", action="store_true")
+    parser.add_argument("--unpadded", action="store_true")
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--whole", action="store_true")
