@@ -29,6 +29,7 @@ from stages.training.trainer import FineTuner, make_arguments, selection
 log = logging.getLogger(__name__)
 
 SCORES = ("macro_f1", "weighted_f1", "accuracy", "loss")
+POWERS = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,16 @@ def fit(
 
 
 def class_weights(labels: Sequence[int], classes: int, how: str) -> Tensor:
-    """Return [classes] the weight of a document of each class: 1, or if `balanced` such that all classes weigh alike.
+    """Return [classes] the weight of a document of each class: a power of how many the class has.
 
-    The mean over the documents is 1; a class without any has weight 0.
+    With `none` every document weighs the same, with `balanced` every class does, and `sqrt` is halfway (Mahajan et al.
+    2018, "Exploring the Limits of Weakly Supervised Pretraining", https://arxiv.org/abs/1805.00932, section 2.2). The
+    mean over the documents is 1; if not `none`, a class without any has weight 0.
     """
-    if how == "none":
-        return torch.ones(classes)
-    counts = torch.bincount(torch.tensor(labels), minlength=classes)
-    balanced = len(labels) / (counts.count_nonzero() * counts)
-    return balanced.where(counts > 0, 0.0)
+    counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
+    weights = counts ** -POWERS[how]
+    weights = weights.where(weights.isfinite(), 0.0)
+    return weights / weights[labels].mean()
 
 
 def measure(prediction: EvalPrediction, best_by: str, weights: Tensor) -> dict[str, float]:

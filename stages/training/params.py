@@ -17,7 +17,7 @@ class TrainParams(Section):
     batch_tokens: int = Field(ge=1)
     trainable_layers: int = Field(ge=-1)
     head_start: Literal["probe", "random"]
-    class_weights: Literal["balanced", "none"]
+    class_weights: Literal["balanced", "none", "sqrt"]
     label_smoothing: float = Field(ge=0, lt=1)
     warmup: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
