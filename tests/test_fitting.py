@@ -21,6 +21,15 @@ def test_balanced_classes_weigh_alike(labels: list[int]) -> None:
     assert weights[[number for number in range(5) if number not in present]].tolist() == [0] * (5 - len(present))
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_sqrt_is_halfway_from_no_balance_to_balance(labels: list[int]) -> None:
+    balanced, halfway = (class_weights(labels, 5, how) for how in ("balanced", "sqrt"))
+    ratio = halfway[labels].square() / balanced[labels]
+    assert ratio.tolist() == pytest.approx([ratio[0].item()] * len(labels))
+    assert halfway[labels].mean().item() == pytest.approx(1)
+    assert halfway[4] == 0
+
+
 def test_without_balance_documents_weigh_alike() -> None:
     assert class_weights([0, 0, 1], 3, "none").tolist() == [1, 1, 1]
 

@@ -78,7 +78,7 @@ def grid(team: Team) -> Iterator[list[str]]:
     team.type(team.own, [queue])
     rows = shown(team.own)
     assert {values(row) for row in rows if row["State"] == "Queued"} == set(
-        itertools.product((1e-5, 1e-4), (0.0, 0.1), ("none", "balanced"))
+        itertools.product((1e-5, 1e-4), (0.0, 0.1), ("sqrt", "balanced"))
     )
     left_out = [row["rev"] for row in rows if row["State"] == "Queued" and values(row) != CHOSEN]
     team.own.run("dvc", "queue", "remove", *left_out)
@@ -112,7 +112,7 @@ def test_a_fresh_clone_pulls_and_runs_nothing(team: Team) -> None:
 
 def test_a_grid_over_three_params_is_run_by_two_workers(team: Team, grid: list[str]) -> None:
     rows = [row for row in shown(team.own) if row["Experiment"] in grid]
-    assert sorted(map(values, rows)) == sorted([CHOSEN, (0.01, 0.0, "none"), (0.01, 0.0, "none")])
+    assert sorted(map(values, rows)) == sorted([CHOSEN, (0.01, 0.0, "sqrt"), (0.01, 0.0, "sqrt")])
     assert all(0 <= float(row["test.macro_f1"]) <= 1 for row in rows)
     assert team.own.run("git", "status", "--porcelain") == ""
 

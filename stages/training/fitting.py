@@ -122,8 +122,8 @@ def class_weights(labels: Sequence[int], classes: int, how: str) -> Tensor:
     """Return [classes] the weight of a document of each class: a power of how many the class has.
 
     With `none` every document weighs the same, with `balanced` every class does, and `sqrt` is halfway (Mahajan et al.
-    2018, "Exploring the Limits of Weakly Supervised Pretraining", https://arxiv.org/abs/1805.00932, section 2.2). The
-    mean over the documents is 1; if not `none`, a class without any has weight 0.
+    2018, "Exploring the Limits of Weakly Supervised Pretraining", https://arxiv.org/abs/1805.00932). The mean over the
+    documents is 1; if not `none`, a class without any has weight 0.
     """
     counts = torch.bincount(torch.tensor(labels), minlength=classes).float()
     weights = counts ** -POWERS[how]
