@@ -1,7 +1,7 @@
 """The published recipe: as people write it with a Trainer, and the same in distribution at a fraction of the time.
 
-Texts of up to 512 tokens, all but two blocks and the head frozen yet run in each epoch, learning rate 5e-4, batches of
-16, label smoothing 0.1, the epoch best by weighted F1 (on validation: the account took the test set).
+Texts of up to `model.max_length` tokens, all but two blocks and the head frozen yet run in each epoch, learning rate
+5e-4, batches of 16, label smoothing 0.1, the epoch best by weighted F1 (on validation: the account took the test set).
 """
 
 import copy
@@ -88,7 +88,10 @@ def run_trainer(
 
     def tokenize(batch: Mapping[str, list[str]]) -> Mapping[str, list[list[int]]]:
         tokens: Mapping[str, list[list[int]]] = tokenizer(
-            batch["text"], truncation=True, padding="max_length" if published else False, max_length=512
+            batch["text"],
+            truncation=True,
+            padding="max_length" if published else False,
+            max_length=params.model.max_length,
         )
         return tokens
 
@@ -139,9 +142,7 @@ def attend(
     """
     if not dropout:
         in_float32 = ALL_ATTENTION_FUNCTIONS[FLOAT32]
-        plain: tuple[Tensor, None] = attend_to_all(
-            module, query, key, value, attention_mask, scaling=scaling, **options
-        )
+        plain: tuple[Tensor, None] = in_float32(module, query, key, value, attention_mask, scaling=scaling, **options)
         return plain
     texts, _, tokens, _ = query.shape
     lengths = [tokens] * texts if attention_mask is None else attention_mask[:, 0, 0].sum(-1).tolist()
