@@ -52,6 +52,7 @@ RECIPE = {
     "batch_size": 16,
     "trainable_layers": published.LEARNING_BLOCKS,
     "head_start": "random",
+    "class_weights": "none",
     "warmup": 0.0,
     "weight_decay": 0.0,
     "label_smoothing": 0.1,
