@@ -9,11 +9,11 @@ import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.modules.module import _IncompatibleKeys as IncompatibleKeys
-from torch.utils.data import SequentialSampler
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from stages.params.seeds import derive
 from stages.runtime.errors import UserError
+from stages.training.order import ShuffledBatches
 from stages.training.params import TrainParams
 from stages.windows import log_mean_exp
 
@@ -43,8 +43,6 @@ def make_arguments(
         use_cpu=device == "cpu",
         # A loss that is no number is an error (below), not something to leave out of the log.
         logging_nan_inf_filter=False,
-        # Less padding.
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         # The best and the last. With 1 the Trainer deletes the last when it has trained, and a run that dies while it
@@ -55,7 +53,6 @@ def make_arguments(
         greater_is_better=True,
         logging_steps=-(-steps_per_epoch * params.epochs // MAX_LOGS),
         seed=derive(params.seed, purpose),
-        data_seed=derive(params.seed, f"{purpose}.order"),
         remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
@@ -85,9 +82,10 @@ class FineTuner(Trainer):
         super().__init__(**options)
         self.class_weights = class_weights
 
-    def _get_eval_sampler(self, eval_dataset: Dataset) -> SequentialSampler:
-        # The Trainer's would group by length here too, and return predictions in that order.
-        return SequentialSampler(eval_dataset)
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> ShuffledBatches:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps
+        return ShuffledBatches(batch, lengths=dataset["length"][:])
 
     def compute_loss(
         self, model: PreTrainedModel, inputs: dict[str, Tensor], return_outputs: bool = False, *_: object, **__: object
