@@ -90,7 +90,7 @@ def train(
     rows, cut = encode(documents, classes, tokenizer, model_params)
     if cut.documents:
         log.info(
-            "train: %d of %d documents are longer than model.max_length (%d): %.0f %% of all tokens are not read",
+            "train: %d of %d documents are longer than model.max_length (%d): %.1f %% of all tokens are not read",
             cut.documents,
             len(documents),
             model_params.max_length,

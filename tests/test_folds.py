@@ -87,12 +87,17 @@ def test_one_more_document_moves_border_cases_alone(seed: int) -> None:
 
 def test_more_folds_than_documents_is_named() -> None:
     with pytest.raises(UserError, match=r"train\.folds: 9 is more than the 8 distinct documents"):
-        list(make_folds(frame({"bread": [1] * 8, "rail": [2] * 4}), 9, 0.2, 0))
+        make_folds(frame({"bread": [1] * 8, "rail": [2] * 4}), 9, 0.2, 0)
 
 
 def test_nothing_left_to_choose_by_is_named() -> None:
     with pytest.raises(UserError, match=r"train\.folds: of 8 documents beside fold 1 none are left to choose by"):
-        list(make_folds(frame({"bread": [1] * 8, "rail": [1] * 8}), 2, 0.01, 0))
+        make_folds(frame({"bread": [1] * 8, "rail": [1] * 8}), 2, 0.01, 0)
+
+
+def test_nothing_of_a_second_class_left_to_learn_from_is_named() -> None:
+    with pytest.raises(UserError, match=r"what is chosen by, only 'bread' is left to learn from: label more"):
+        make_folds(frame({"bread": [1] * 9, "rail": [1, 1]}), 2, 0.6, 0)
 
 
 @given(sizes, st.integers(0, 3))

@@ -1,7 +1,6 @@
 """Cross-validation: which documents each fold is tested on, and chosen by."""
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -57,8 +56,8 @@ def assign_folds(frame: pl.DataFrame, folds: int, seed: int) -> tuple[list[int],
     return part, angle
 
 
-def make_folds(frame: pl.DataFrame, folds: int, validation_share: float, seed: int) -> Iterator[Fold]:
-    """Yield each fold of the parts that `assign_folds` makes.
+def make_folds(frame: pl.DataFrame, folds: int, validation_share: float, seed: int) -> list[Fold]:
+    """Return each fold of the parts that `assign_folds` makes.
 
     A fold is tested on one arc of each class's circle, its best epoch is chosen by the next, and it learns from the
     rest.
@@ -68,19 +67,28 @@ def make_folds(frame: pl.DataFrame, folds: int, validation_share: float, seed: i
         validation_share: of the documents that are not tested on, the share to choose by.
 
     Raises:
-        UserError: if there are more folds than the largest class has groups, or nothing is left to choose by.
+        UserError: if there are more folds than the largest class has groups, nothing is left to choose by, or nothing
+            of a second class to learn from.
     """
     if folds > (most := max(map(len, groups_by_class(frame).values()))):
         raise UserError(f"train.folds: {folds} is more than the {most} distinct documents of the largest class")
     tested, angle = assign_folds(frame, folds, seed)
     chosen = validation_share * (1 - 1 / folds)
+    made = []
     for fold in range(folds):
         test = [place for place, own in enumerate(tested) if own == fold]
         rest = [place for place, own in enumerate(tested) if own != fold]
         validation = [place for place in rest if (angle[place] - (fold + 1) / folds) % 1 < chosen]
         if not validation or len(validation) == len(rest):
             raise UserError(f"train.folds: of {len(rest)} documents beside fold {fold + 1} none are left to choose by")
-        yield Fold(sorted({*rest} - {*validation}), validation, test)
+        train = sorted({*rest} - {*validation})
+        if len(learned := set(frame["label"][train])) < 2:
+            raise UserError(
+                f"train.folds: beside fold {fold + 1} and what is chosen by, only {learned.pop()!r} is left to learn "
+                "from: label more of the other classes, or set 0"
+            )
+        made.append(Fold(train, validation, test))
+    return made
 
 
 def nested_subset(frame: pl.DataFrame, places: list[int], share: float, seed: int) -> list[int]:
