@@ -1,10 +1,17 @@
 """The order of training: batches of like length, shuffled."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForSequenceClassification
 
 from stages.training.order import ShuffledBatches
+from stages.training.trainer import FineTuner, make_arguments
+from tests.small_training import small_params
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=60), st.integers(1, 9))
@@ -33,3 +40,20 @@ def test_the_order_is_another_one_in_each_epoch_and_follows_from_torchs_seed() -
     assert epochs[0] != epochs[1]
     torch.manual_seed(0)
     assert [list(sampler), list(sampler)] == epochs
+
+
+def test_training_takes_this_order_a_step_of_documents_at_a_time(
+    tiny_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    params = small_params(batch_size=2, gradient_accumulation=3)
+    documents = Dataset.from_dict({"length": list(range(12))})
+    trainer = FineTuner(
+        torch.ones(2),
+        model=AutoModelForSequenceClassification.from_pretrained(tiny_model("bert")),
+        args=make_arguments(params, 12, "train", tmp_path, "cpu", bf16=False),
+        train_dataset=documents,
+        eval_dataset=documents,
+    )
+    sampler = trainer.get_train_dataloader().sampler
+    assert isinstance(sampler, ShuffledBatches)
+    assert (sampler.batch_size, sampler.lengths) == (6, list(range(12)))
