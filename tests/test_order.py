@@ -54,6 +54,6 @@ def test_training_takes_this_order_a_step_of_documents_at_a_time(
         train_dataset=documents,
         eval_dataset=documents,
     )
-    sampler = trainer.get_train_dataloader().sampler
+    sampler = trainer.get_train_dataloader().batch_sampler.sampler
     assert isinstance(sampler, ShuffledBatches)
     assert (sampler.batch_size, sampler.lengths) == (6, list(range(12)))
