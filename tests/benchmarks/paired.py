@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from stages.evaluation.intervals import Resampled, compare, resample, weighted_scores
+from stages.evaluation.intervals import Resampled, compare, resample
 
 RESAMPLES = 10_000
 
@@ -34,20 +34,19 @@ def mean_difference(runs: Sequence[pl.DataFrame], one: str, other: str) -> str:
         runs: of each the answers, as `difference` takes them, to the same documents in the same order. A document is
             drawn with its answers in all runs.
     """
-    labels = sorted(set().union(*(run[name] for run in runs for name in ("label", one, other))))
-    documents = len(runs[0])
-    drawn = np.random.default_rng(0).multinomial(documents, np.full(documents, 1 / documents), RESAMPLES)
-    weights = np.vstack([np.ones_like(drawn[:1]), drawn])
+    asked = {f"{way} {place}": run[way].to_list() for way in (one, other) for place, run in enumerate(runs)}
+    true, documents = runs[0]["label"].to_list(), runs[0]["document_id"].cast(pl.String).to_list()
+    drawn = resample(true, asked, sorted(set(true).union(*asked.values())), documents, RESAMPLES, 0)
 
-    def numbers(column: pl.Series) -> np.ndarray:
-        return np.array([labels.index(label) for label in column])
+    def mean(way: str) -> Resampled:
+        return _mean([drawn[f"{way} {place}"] for place in range(len(runs))])
 
-    def scored(way: str) -> Resampled:
-        each = [weighted_scores(numbers(run["label"]), numbers(run[way]), weights, len(labels)) for run in runs]
-        macro_f1, accuracy = np.mean(each, axis=0).T
-        return Resampled(documents, float(macro_f1[0]), float(accuracy[0]), macro_f1[1:], accuracy[1:])
+    return _in_words(mean(one), mean(other), len(documents) * len(runs))
 
-    return _in_words(scored(one), scored(other), documents * len(runs))
+
+def _mean(runs: Sequence[Resampled]) -> Resampled:
+    names = ("macro_f1", "accuracy", "macro_f1s", "accuracies")
+    return Resampled(runs[0].units, *(np.mean([getattr(run, name) for run in runs], axis=0) for name in names))
 
 
 def _in_words(one: Resampled, other: Resampled, answers: int) -> str:

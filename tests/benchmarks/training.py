@@ -43,7 +43,7 @@ from stages.params import Params, load
 from stages.runtime.checker import Experiment, check
 from stages.train import save, train
 from tests.benchmarks import published
-from tests.benchmarks.paired import mean_difference
+from tests.benchmarks.paired import difference, mean_difference
 from tests.benchmarks.published import Frames
 
 RECIPE = {
@@ -209,10 +209,11 @@ def compare(final: pl.DataFrame, texts: pl.DataFrame, params: Experiment, argume
         tables.append(
             final.select("document_id", "label", **{name: pl.Series(run.answers) for name, run in runs.items()})
         )
-        seeds = f"seeds {arguments.first_seed} to {seed}"
+        together, seeds = pl.concat(tables), f"seeds {arguments.first_seed} to {seed}"
         for name in runs:
             if name != "stage":
-                print(f"{seeds}: stage - {name}: {mean_difference(tables, 'stage', name)}", flush=True)
+                print(f"{seeds}: stage - {name}: mean {mean_difference(tables, 'stage', name)}", flush=True)
+                print(f"{seeds}: stage - {name}: together {difference(together, 'stage', name)}", flush=True)
 
 
 def compare_whole(texts: pl.DataFrame, params: Experiment, arguments: argparse.Namespace) -> None:
