@@ -4,7 +4,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from stages.runtime.lock import alone_with
 from stages.runtime.settings import RuntimeSettings, read_runtime
 from stages.training.attention import fast_gradients
 from stages.training.checkpoints import checkpoint_folder
-from stages.training.data import class_label, encode
+from stages.training.data import Truncation, class_label, encode
 from stages.training.fitting import Task, fit, initial_weights, logits
 from stages.training.folds import WHOLE, cross_validate, summarise
 from stages.training.frozen import allocate, frozen_blocks_run_once
@@ -58,23 +59,18 @@ class Trained:
     metrics: Metrics
 
 
-def train(
-    frames: dict[str, pl.DataFrame],
+@contextmanager
+def prepared(
+    frames: Mapping[str, pl.DataFrame],
     backbone: Path,
     checkpoints: Path,
     model_params: ModelParams,
     params: TrainParams,
     runtime: RuntimeSettings,
-) -> Trained:
-    """Fine-tune the encoder in folder `backbone`.
+) -> Iterator[tuple[Task, Truncation]]:
+    """Yield what every fit to the documents of `train` and then `validation` shares, and what of them is not read.
 
-    Args:
-        frames: `train` and `validation`: `document_id`, `text`, `label`, `group`.
-        checkpoints: where checkpoints go; training goes on from the last ones there.
-
-    Raises:
-        UserError: if the model, its parameters and the documents do not fit together, or training fails for want of
-            memory or a finite loss.
+    The arguments, and what is raised, are those of `train`. Afterwards the model is whole again.
     """
     device = resolve_device(runtime.device)
     bf16 = use_bf16(params.precision, device)
@@ -100,8 +96,6 @@ def train(
     def room(rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
         return allocate(rows, columns, dtype, runtime.states_mb, checkpoints / "states")
 
-    border = len(frames["train"])
-    folds = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name] | COLUMNS[LEARNING_CURVE.name])
     with (
         memory_errors_named(device),
         frozen_blocks_run_once(model.to(device), rows, tokenizer, bf16, params.batch_tokens, room) as (
@@ -112,7 +106,30 @@ def train(
         fast_gradients(model, bf16),
     ):
         found = features(model, rows, collator, bf16, params.batch_tokens) if params.head_start == "probe" else None
-        task = Task(model, tokenizer, rows, collator, params, bf16, initial_weights(model), found)
+        yield Task(model, tokenizer, rows, collator, params, bf16, initial_weights(model), found), cut
+
+
+def train(
+    frames: dict[str, pl.DataFrame],
+    backbone: Path,
+    checkpoints: Path,
+    model_params: ModelParams,
+    params: TrainParams,
+    runtime: RuntimeSettings,
+) -> Trained:
+    """Fine-tune the encoder in folder `backbone`.
+
+    Args:
+        frames: `train` and `validation`: `document_id`, `text`, `label`, `group`.
+        checkpoints: where checkpoints go; training goes on from the last ones there.
+
+    Raises:
+        UserError: if the model, its parameters and the documents do not fit together, or training fails for want of
+            memory or a finite loss.
+    """
+    border, documents = len(frames["train"]), pl.concat([frames["train"], frames["validation"]])
+    folds = pl.DataFrame(schema=COLUMNS[OUT_OF_FOLD.name] | COLUMNS[LEARNING_CURVE.name])
+    with prepared(frames, backbone, checkpoints, model_params, params, runtime) as (task, cut):
         if params.folds:
             share = len(frames["validation"]) / len(documents)
             folds = cross_validate(task, documents, share, checkpoints)
@@ -124,11 +141,11 @@ def train(
             fitted = fit(task, *sides, "train", checkpoints / "train", callbacks)
         # By validation also where there are folds: their predictions are those of other models, and a way to measure
         # must not change what is measured.
-        temperature = fit_temperature(logits(task, fitted.trainer, sides[1]), rows["labels"][border:])
+        temperature = fit_temperature(logits(task, fitted.trainer, sides[1]), task.rows["labels"][border:])
         log.info("train: temperature %.2f", temperature)
 
     out_of_fold = folds.filter(share=WHOLE)
-    weights = list(model.parameters())
+    weights = list(task.model.parameters())
     metrics: Metrics = {
         "documents": {side: len(frame) for side, frame in frames.items()},
         "best_epoch": fitted.epoch,
@@ -143,7 +160,7 @@ def train(
     if params.folds:
         metrics["cross_validation"] = summarise(out_of_fold)
     curve = folds if params.learning_curve else folds.clear()
-    return Trained(model, tokenizer, temperature, out_of_fold, curve, metrics)
+    return Trained(task.model, task.tokenizer, temperature, out_of_fold, curve, metrics)
 
 
 def save(trained: Trained, folder: Path, origin: Mapping[str, object]) -> None:

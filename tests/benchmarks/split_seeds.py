@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.split_seeds data/sample --seeds 5
     python -m tests.benchmarks.split_seeds data/medical --seeds 3 --test-size 0.3
+    python -m tests.benchmarks.split_seeds data/sample -S trainable_layers=2 -S model.pooling=own
 
 Reads params.yaml for all else; writes nothing but a temporary folder. Prints a line a seed, then macro F1
 pooled over the test documents of all seeds and the 95 % bootstrap interval of the paired difference
@@ -28,7 +29,7 @@ from stages.runtime.checker import Experiment, check
 from stages.split import split, with_texts
 from stages.splitting.assign import SIDES
 from tests.benchmarks.paired import difference
-from tests.benchmarks.training import fine_tune
+from tests.benchmarks.training import add_changes, fine_tune, with_changes
 
 
 def prepare(corpus: Path, params: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -75,10 +76,11 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--test-size", type=float)
+    add_changes(parser)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     os.environ.setdefault("PIPELINE_CACHE", str(Path(".cache").resolve()))
-    params = check(load())
+    params = check(with_changes(load(), arguments.S))
     if arguments.test_size:
         changed = params.split.model_copy(update={"test_size": arguments.test_size})
         params = params.model_copy(update={"split": changed})

@@ -1,21 +1,19 @@
 """Fine-tuning against the published recipe and against a logistic regression, on labelled texts in a CSV file.
 
-    python -m tests.benchmarks.training texts.csv --folds 3 -S lr=2e-4 -S epochs=8    # choose settings
     python -m tests.benchmarks.training texts.csv --seeds 10 --unpadded               # the final figure
     python -m tests.benchmarks.training texts.csv --published 1 --recipe              # time against the published
     python -m tests.benchmarks.training texts.csv --whole                             # all blocks: time of an epoch
 
 The file has the columns `text` and `label`. Texts that occur with several labels are left out. Every third line (0, 3,
-6 ...) is for the final figure alone; of the others --train texts are for training, the rest for validation. With
---folds, the others are cross-validated as `train.folds` does; the final lines are not touched. --published runs so many
-epochs of the published recipe's 20 (all 20: its scores, too), --unpadded all of them without its needless arithmetic
-(published.py). --recipe trains with that recipe's settings, but as the stage does: frozen blocks run once, therefore
-without dropout. --whole fine-tunes all blocks for one epoch: as the stage does, from texts to the saved model, and as a
-plain Trainer does with batches padded to their own longest text, its training alone. --keep keeps each seed's answers
-in a folder, so that a run that was cut short goes on where it was: take another folder for other texts, settings or
-code. Logistic regressions (C 1 and C 10, balanced classes) read the
-sentence embeddings of the bundled model (512 tokens). Differences are paired, with 95 % bootstrap intervals
-(tests/benchmarks/paired.py).
+6 ...) is for the final figure alone; of the others --train texts are for training, the rest for validation. Settings
+are chosen by the others alone (training_choices.py). --published runs so many epochs of the published recipe's 20 (all
+20: its scores, too), --unpadded all of them without its needless arithmetic (published.py). --recipe trains with that
+recipe's settings, but as the stage does: frozen blocks run once, therefore without dropout. --whole fine-tunes all
+blocks for one epoch: as the stage does, from texts to the saved model, and as a plain Trainer does with batches padded
+to their own longest text, its training alone. --keep keeps each seed's answers in a folder, so that a run that was cut
+short goes on where it was: take another folder for other texts, settings or code. Logistic regressions (C 1 and C 10,
+balanced classes) read the sentence embeddings of the bundled model (512 tokens). Differences are paired, with 95 %
+bootstrap intervals (tests/benchmarks/paired.py).
 """
 
 import argparse
@@ -79,6 +77,13 @@ def with_changes(content: Params, changes: Sequence[str]) -> Params:
     return changed
 
 
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Let the command line take changes of params.yaml, as `with_changes` does."""
+    parser.add_argument(
+        "-S", action="append", default=[], metavar="KEY=VALUE", help="a key of `train` in params.yaml, or model.KEY"
+    )
+
+
 def macro_f1(true: list[str], given: list[str]) -> float:
     """Return macro F1."""
     return float(f1_score(true, given, average="macro"))
@@ -124,15 +129,6 @@ def regress(frames: Frames, states: Mapping[int, np.ndarray], strength: float) -
     model = LogisticRegression(C=strength, class_weight="balanced", max_iter=5000)
     answers: list[str] = model.fit(train, frames["train"]["label"].to_list()).predict(test).tolist()
     return answers
-
-
-def cross_validate(texts: pl.DataFrame, params: Experiment, folds: int, seed: int) -> None:
-    """Print macro F1 of the stage's own cross-validation; the model after it is trained on nine tenths."""
-    shuffled = texts.sample(fraction=1.0, shuffle=True, seed=seed)
-    cut = len(texts) // 10
-    settings = params.model_copy(update={"train": params.train.model_copy(update={"folds": folds})})
-    _, metrics, seconds = fine_tune({"train": shuffled[cut:], "validation": shuffled[:cut]}, settings, seed, asked=[])
-    print(f"seed {seed}: {metrics['cross_validation']}, {seconds:.0f} s", flush=True)
 
 
 @dataclass(frozen=True)
@@ -233,15 +229,12 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=800)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--folds", type=int, default=0)
     parser.add_argument("--recipe", action="store_true")
     parser.add_argument("--unpadded", action="store_true")
     parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--published", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--whole", action="store_true")
-    parser.add_argument(
-        "-S", action="append", default=[], metavar="KEY=VALUE", help="a key of `train` in params.yaml, or model.KEY"
-    )
+    add_changes(parser)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     os.environ.setdefault("PIPELINE_CACHE", str(Path(".cache").resolve()))
@@ -250,9 +243,6 @@ def main() -> None:
     print(f"{len(texts)} texts to choose by, {len(final)} for the final figure; {' '.join(arguments.S) or 'defaults'}")
     if arguments.whole:
         compare_whole(texts, params, arguments)
-    elif arguments.folds:
-        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            cross_validate(texts, params, arguments.folds, seed)
     else:
         compare(final, texts, params, arguments)
 
